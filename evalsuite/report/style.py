@@ -1,0 +1,427 @@
+"""How every figure looks: sizes, one colour a policy, direct labels, error bars, saving.
+
+The reader is someone writing `plot()` of an analysis. All of it may be changed; what must stay is
+that a policy's look is a function of its name alone (the same in every figure, run and machine),
+that nothing here touches pyplot or leaves a global setting changed, and that a figure saved twice
+is the same file. `tests/report/test_style.py` holds these. Typical use:
+
+    fig, ax = style.figure("single", height=2.6)
+    style.forest(ax, labels, values, ses, policies=policies)
+    style.rate_axis(ax, "x", label="preferred to the reference", chance=0.5)
+    style.note_errorbars(fig)
+    return fig
+
+Artists that matplotlib makes after `figure` returned (legends, texts, titles) take their size from
+the global settings, so use `legend`, `title`, `text_size` of this module for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy.optimize import isotonic_regression
+
+from evalsuite.records import REFERENCE_POLICY
+from evalsuite.tables import write_atomically
+
+WIDTHS = {"single": 3.6, "double": 7.2}
+"""Inches: one and two columns of a paper."""
+
+TEXT, SMALL = 8.0, 7.0
+"""Font sizes in points: labels and titles; ticks, legends, notes, direct labels."""
+
+INK, MUTED, FAINT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+DPI = 300
+
+_RC: Any = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
+    "font.size": TEXT,
+    "axes.titlesize": TEXT,
+    "axes.labelsize": TEXT,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+}
+_SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path"}
+
+
+# --- one look a policy -----------------------------------------------------------------------
+
+
+class PolicyStyle(NamedTuple):
+    """How a policy is drawn: readable label, hex colour, marker, line style, sort key."""
+
+    label: str
+    colour: str
+    marker: str
+    linestyle: str
+    order: tuple[Any, ...]
+
+
+class _Family(NamedTuple):
+    """Hue in degrees, chroma and lightness (OKLCH), marker, line style."""
+
+    hue: float
+    chroma: float
+    lightness: float
+    marker: str
+    linestyle: str
+
+
+# Hues after Okabe and Ito; lightness steps keep the families apart in grey, markers do it again.
+_FAMILIES = {
+    "reference": _Family(0, 0.00, 0.25, "s", "-"),
+    "human": _Family(0, 0.00, 0.42, "P", "-"),
+    "extractive": _Family(345, 0.13, 0.66, "v", ":"),
+    "pretrained": _Family(90, 0.02, 0.70, "X", ":"),
+    "supervised": _Family(250, 0.14, 0.50, "o", "-"),
+    "best-of-n": _Family(165, 0.12, 0.64, "D", "--"),
+    "ppo": _Family(45, 0.17, 0.58, "^", "-"),
+    "other": _Family(300, 0.10, 0.55, "o", "-"),
+}
+FAMILIES = tuple(_FAMILIES)
+"""Families of policies, in the order in which figures show them."""
+
+_OTHER_MARKERS = "o^sDvP<>X"
+
+
+def family(policy: str) -> str:
+    """The family (one of `FAMILIES`) that a policy's name says it belongs to."""
+    return "reference" if policy == REFERENCE_POLICY else "other"
+
+
+@lru_cache(maxsize=4096)
+def policy_style(policy: str) -> PolicyStyle:
+    """Label, colour, marker and line style of a policy, from its name alone.
+
+    The family gives hue, marker and line style; the lightness within it tells its members apart.
+    A name of no known family gets hue, lightness and marker from a digest of the name, so two such
+    policies may look alike: label them directly.
+    """
+    kind = family(policy)
+    look = _FAMILIES[kind]
+    label = "reference" if kind == "reference" else policy
+    if kind != "other":
+        colour = _oklch(look.lightness, look.chroma, look.hue)
+        return PolicyStyle(
+            label, colour, look.marker, look.linestyle, (FAMILIES.index(kind), policy)
+        )
+    digest = hashlib.blake2b(policy.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    colour = _oklch(0.45 + 0.06 * (digest[1] % 5), 0.13, digest[0] * 360 / 256)
+    marker = _OTHER_MARKERS[digest[2] % len(_OTHER_MARKERS)]
+    return PolicyStyle(label, colour, marker, "-", (FAMILIES.index("other"), policy))
+
+
+def policy_order(policies: Iterable[str]) -> list[str]:
+    """Distinct policies, references first, then by family, size and setting."""
+    return sorted(set(policies), key=lambda policy: (policy_style(policy).order, policy))
+
+
+def _oklch(lightness: float, chroma: float, hue: float) -> str:
+    """Hex sRGB of a colour in OKLCH (Ottosson 2020); chroma is lowered until it can be shown."""
+    angle = math.radians(hue)
+    while True:
+        a, b = chroma * math.cos(angle), chroma * math.sin(angle)
+        long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+        medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+        short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+        linear = (
+            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
+        )
+        if all(-1e-4 <= c <= 1 + 1e-4 for c in linear) or chroma < 1e-3:
+            break
+        chroma *= 0.95
+    channels = (min(max(c, 0.0), 1.0) for c in linear)
+    encoded = (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055 for c in channels)
+    return "#" + "".join(f"{round(255 * c):02x}" for c in encoded)
+
+
+# --- figures and files -----------------------------------------------------------------------
+
+
+def figure(
+    width: Literal["single", "double"] | float = "single",
+    height: float | None = None,
+    rows: int = 1,
+    cols: int = 1,
+    **gridspec: Any,
+) -> tuple[Figure, Any]:
+    """A figure without pyplot, with its axes: one `Axes`, or an array of them as `subplots` gives.
+
+    width, height: inches, or "single"/"double" column; height defaults to 0.72 of a panel's width
+    a row. gridspec: passed to `Figure.subplots` (sharex, sharey, squeeze, width_ratios,
+    height_ratios ...). Layout is constrained: labels outside the axes get room by themselves.
+    """
+    inches = WIDTHS[width] if isinstance(width, str) else float(width)
+    height = inches / cols * 0.72 * rows if height is None else height
+    with mpl.rc_context(_RC):
+        fig = Figure(figsize=(inches, height), dpi=DPI, layout="constrained", facecolor="white")
+        FigureCanvasAgg(fig)
+        axes = fig.subplots(rows, cols, **gridspec)
+    return fig, axes
+
+
+def save(fig: Figure, stem: Path, *, dpi: int = DPI) -> tuple[Path, Path]:
+    """Write `stem.png` and `stem.pdf`, each atomically; return their paths.
+
+    No dates or versions are written, so equal figures are equal files. Fonts in the pdf are
+    embedded TrueType: text stays text.
+    """
+    png, pdf = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
+    no_dates = {"Creator": None, "Producer": None, "CreationDate": None}
+    with mpl.rc_context(_SAVE_RC):
+        write_atomically(
+            png, partial(fig.savefig, format="png", dpi=dpi, metadata={"Software": None})
+        )
+        write_atomically(pdf, partial(fig.savefig, format="pdf", metadata=no_dates))
+    return png, pdf
+
+
+# --- axes ------------------------------------------------------------------------------------
+
+
+def rate_axis(
+    ax: Axes,
+    axis: Literal["x", "y"] = "y",
+    *,
+    label: str | None = None,
+    limits: tuple[float, float] | None = None,
+    chance: float | None = None,
+) -> None:
+    """Show a share in [0, 1] in per cent; `chance` draws a dashed line at that share.
+
+    limits: of the axis, as shares; by default those of the data, never outside [0, 1].
+    """
+    target = ax.xaxis if axis == "x" else ax.yaxis
+    if chance is not None:
+        (ax.axvline if axis == "x" else ax.axhline)(
+            chance, color=MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0
+        )
+    if limits is None:
+        low, high = ax.get_xlim() if axis == "x" else ax.get_ylim()
+        limits = max(low, -0.02), min(high, 1.02)
+    (ax.set_xlim if axis == "x" else ax.set_ylim)(limits)
+    target.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    target.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    if label is not None:
+        target.set_label_text(label)
+
+
+def title(ax: Axes, text: str) -> None:
+    """A panel's title, at the left, in the text size."""
+    ax.set_title(
+        text, loc="left", fontsize=TEXT, fontweight="bold", color=INK, fontfamily="DejaVu Sans"
+    )
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A frameless legend in the small size (direct labels are better where they fit)."""
+    ax.legend(**{"frameon": False, "fontsize": SMALL, "handlelength": 1.6, **options})
+
+
+def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
+    """A faint grid behind the data."""
+    ax.grid(axis=axis, color=FAINT, lw=0.5)
+
+
+def note(target: Figure | Axes, text: str) -> None:
+    """A small remark under the figure, at its right end (axes: its figure)."""
+    fig = target.figure if isinstance(target, Axes) else target
+    assert fig is not None
+    said = fig.get_supxlabel()
+    text = f"{said}; {text}" if said else text
+    fig.supxlabel(
+        text, fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right", fontfamily="DejaVu Sans"
+    )
+
+
+def note_errorbars(target: Figure | Axes) -> None:
+    """Say what the error bars are: one standard error, as in the paper."""
+    note(target, "error bars: 1 SE")
+
+
+# --- marks -----------------------------------------------------------------------------------
+
+
+def errorbars(
+    ax: Axes,
+    table: pd.DataFrame,
+    x: str,
+    y: str = "value",
+    *,
+    se: str = "se",
+    policy: str | None = None,
+    line: bool = False,
+    **look: Any,
+) -> None:
+    """Points of `table[y]` over `table[x]` with bars of one `table[se]`; NaN bars are not drawn.
+
+    policy: a policy's name, for its colour, marker and line style. line: join the points.
+    look: overrides, as of `Axes.errorbar` (color, marker, label ...).
+    """
+    options: dict[str, Any] = {"color": INK, "marker": "o", "ls": "-"}
+    if policy is not None:
+        style = policy_style(policy)
+        options = {"color": style.colour, "marker": style.marker, "ls": style.linestyle}
+    options |= {"ms": 4, "lw": 1.2, "elinewidth": 0.9, "capsize": 0, **look}
+    if not line:
+        options["ls"] = "none"
+    ax.errorbar(table[x].to_numpy(), table[y].to_numpy(), yerr=table[se].to_numpy(), **options)
+
+
+def forest(
+    ax: Axes,
+    labels: Sequence[str],
+    values: Sequence[float],
+    ses: Sequence[float],
+    *,
+    policies: Sequence[str] | None = None,
+    colours: Sequence[str] | str | None = None,
+    marker: str | None = None,
+    offset: float = 0.0,
+    filled: bool = True,
+    counts: Sequence[float] | None = None,
+    label: str | None = None,
+) -> np.ndarray:
+    """One row a value, first row on top: a dot with a bar of one standard error; rows' heights.
+
+    Call it again with an `offset` (rows) for a second value in each row, `filled=False` to tell it
+    apart. policies: looks from their names; colours, marker override. counts: written at the right
+    end. label: of the series, for a legend. Undefined values leave an empty row.
+    """
+    heights = -np.arange(len(labels), dtype=float)
+    for i, (y, value, se) in enumerate(zip(heights - offset, values, ses, strict=True)):
+        look = policy_style(policies[i]) if policies is not None else None
+        colour = look.colour if look else INK
+        if colours is not None:
+            colour = colours if isinstance(colours, str) else colours[i]
+        shape = marker or (look.marker if look else "o")
+        ax.errorbar(
+            [value], [y], xerr=[se], color=colour, marker=shape, ms=4.5, lw=0, elinewidth=1.0,
+            mfc=colour if filled else "white", mew=1.0, label=label if i == 0 else None,
+        )  # fmt: skip
+    ax.set_yticks(heights, labels)
+    ax.set_ylim(heights[-1] - 0.6 if len(labels) else -0.6, 0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    grid(ax, "x")
+    if counts is not None:
+        for y, count in zip(heights, counts, strict=True):
+            shown = f"n={count:,.0f}" if math.isfinite(count) else ""
+            ax.annotate(
+                shown, (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), va="center",
+                textcoords="offset points", fontsize=SMALL - 1, color=MUTED,
+                fontfamily="DejaVu Sans", annotation_clip=False,
+            )  # fmt: skip
+    return heights
+
+
+def connect(
+    ax: Axes, heights: Sequence[float], starts: Sequence[float], ends: Sequence[float]
+) -> None:
+    """The bars of a dumbbell chart: a faint line from start to end in each row."""
+    ax.hlines(heights, starts, ends, color=FAINT, lw=1.4, zorder=0)
+
+
+def spread(positions: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
+    """Positions at least `gap` apart, in the same order, moved as little as can be.
+
+    Least squares under y[i+1] - y[i] >= gap is isotonic regression of y[i] - i * gap.
+    """
+    wanted = np.asarray(positions, dtype=float)
+    if wanted.size < 2:
+        return wanted.copy()
+    ranks = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(wanted.size)
+    placed = np.empty_like(wanted)
+    placed[ranks] = isotonic_regression(wanted[ranks] - steps).x + steps
+    return placed
+
+
+def label_directly(
+    ax: Axes,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    labels: Sequence[str],
+    colours: Sequence[str] | str = INK,
+    *,
+    size: float = SMALL,
+    gap: float = 5.0,
+    side: Literal["right", "left"] = "right",
+) -> None:
+    """Write each label beside its point (line ends, dots), moved up or down until none overlap.
+
+    gap: points between mark and text. Call it last, when limits and scales are set. A label
+    that had to move gets a thin leader line. Points that are not finite get no label.
+    """
+    keep = [i for i in range(len(labels)) if math.isfinite(xs[i]) and math.isfinite(ys[i])]
+    if not keep:
+        return
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    shades = [colours if isinstance(colours, str) else colours[i] for i in keep]
+    sign, ha = (1, "left") if side == "right" else (-1, "right")
+    texts = [
+        ax.annotate(
+            labels[i], (xs[i], ys[i]), xytext=(sign * gap, 0), textcoords="offset points",
+            ha=ha, va="center", fontsize=size, color=shade, annotation_clip=False,
+            fontfamily="DejaVu Sans",
+        )
+        for i, shade in zip(keep, shades, strict=True)
+    ]  # fmt: skip
+    fig.draw_without_rendering()  # the layout decides where the points are
+    boxes = [text.get_window_extent() for text in texts]
+    points = 72 / fig.dpi
+    heights = np.array([(box.y0 + box.y1) / 2 for box in boxes]) * points
+    for group in _overlapping([(box.x0, box.x1) for box in boxes]):
+        moved = spread(heights[group], size * 1.15) - heights[group]
+        for i, shift in zip(group, moved, strict=True):
+            text = texts[i]
+            text.set_position((sign * gap, float(shift)))
+            if abs(shift) > 0.8 * size:
+                text.set_position((sign * (gap + 6), float(shift)))
+                x, y = text.xy
+                ax.annotate(
+                    "", (x, y), xytext=(sign * (gap + 5), float(shift)), textcoords="offset points",
+                    arrowprops={"arrowstyle": "-", "lw": 0.5, "color": shades[i], "shrinkB": 3},
+                    annotation_clip=False,
+                )  # fmt: skip
+
+
+def _overlapping(spans: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """Indices of spans grouped so that spans of different groups do not touch."""
+    groups: list[list[int]] = []
+    end = -math.inf
+    for i in sorted(range(len(spans)), key=lambda i: spans[i]):
+        if spans[i][0] > end:
+            groups.append([])
+        groups[-1].append(i)
+        end = max(end, spans[i][1])
+    return groups
