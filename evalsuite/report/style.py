@@ -192,8 +192,11 @@ def save(fig: Figure, stem: Path, *, dpi: int = DPI) -> tuple[Path, Path]:
     """Write `stem.png` and `stem.pdf`, each atomically; return their paths.
 
     No dates or versions are written, so equal figures are equal files. Fonts in the pdf are
-    embedded TrueType: text stays text.
+    embedded TrueType: text stays text. The layout is settled once and then kept: constrained
+    layout moves a little at every drawing.
     """
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
     png, pdf = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
     no_dates = {"Creator": None, "Producer": None, "CreationDate": None}
     with mpl.rc_context(_SAVE_RC):
@@ -378,8 +381,8 @@ def label_directly(
 ) -> None:
     """Write each label beside its point (line ends, dots), moved up or down until none overlap.
 
-    gap: points between mark and text. Call it last, when limits and scales are set. A label
-    that had to move gets a thin leader line. Points that are not finite get no label.
+    gap: points between mark and text. Call it last, when limits and scales are set. Labels
+    that had to move far get thin leader lines. Points that are not finite get no label.
     """
     keep = [i for i in range(len(labels)) if math.isfinite(xs[i]) and math.isfinite(ys[i])]
     if not keep:
@@ -402,14 +405,12 @@ def label_directly(
     heights = np.array([(box.y0 + box.y1) / 2 for box in boxes]) * points
     for group in _overlapping([(box.x0, box.x1) for box in boxes]):
         moved = spread(heights[group], size * 1.15) - heights[group]
+        led = np.abs(moved).max() > 0.8 * size  # leader lines for all of a group or for none
         for i, shift in zip(group, moved, strict=True):
-            text = texts[i]
-            text.set_position((sign * gap, float(shift)))
-            if abs(shift) > 0.8 * size:
-                text.set_position((sign * (gap + 6), float(shift)))
-                x, y = text.xy
+            texts[i].set_position((sign * (gap + (6 if led else 0)), float(shift)))
+            if led:
                 ax.annotate(
-                    "", (x, y), xytext=(sign * (gap + 5), float(shift)), textcoords="offset points",
+                    "", texts[i].xy, xytext=(sign * (gap + 5), float(shift)), textcoords="offset points",
                     arrowprops={"arrowstyle": "-", "lw": 0.5, "color": shades[i], "shrinkB": 3},
                     annotation_clip=False,
                 )  # fmt: skip
