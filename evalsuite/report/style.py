@@ -410,7 +410,8 @@ def label_directly(
             texts[i].set_position((sign * (gap + (6 if led else 0)), float(shift)))
             if led:
                 ax.annotate(
-                    "", texts[i].xy, xytext=(sign * (gap + 5), float(shift)), textcoords="offset points",
+                    "", texts[i].xy, xytext=(sign * (gap + 5), float(shift)),
+                    textcoords="offset points",
                     arrowprops={"arrowstyle": "-", "lw": 0.5, "color": shades[i], "shrinkB": 3},
                     annotation_clip=False,
                 )  # fmt: skip
