@@ -126,6 +126,28 @@ class Tables:
         """The same tables with a score table (one row a summary, one column a metric)."""
         return replace(self, scores=check("scores", scores))
 
+    def domains(self) -> list[str]:
+        """Domains of the labels, most labels first; [""] where no label names one."""
+        labels = pd.concat([self.comparisons["domain"], self.ratings["domain"]])
+        found = labels if len(labels) else self.posts["domain"]
+        return list(found.fillna("").value_counts().index) or [""]
+
+    def of_domain(self, domain: str) -> Tables:
+        """The tables cut down to one domain: TL;DR and news share policies, not difficulty."""
+        comparisons = self.comparisons[self.comparisons["domain"].fillna("") == domain]
+        ratings = self.ratings[self.ratings["domain"].fillna("") == domain]
+        posts = self.posts[self.posts["domain"].fillna("") == domain]
+        used = pd.concat([comparisons["left_id"], comparisons["right_id"], ratings["summary_id"]])
+        mine = self.summaries["summary_id"].isin(used)
+        mine |= self.summaries["post_id"].isin(posts["post_id"])
+        return replace(
+            self,
+            posts=posts,
+            summaries=self.summaries[mine],
+            comparisons=comparisons,
+            ratings=ratings,
+        )
+
     def sides(self, columns: Iterable[str], rows: pd.DataFrame | None = None) -> pd.DataFrame:
         """Comparisons with `left_X`, `right_X` for each X of the summaries and scores tables.
 

@@ -1,1 +1,1 @@
-
+"""Thin commands: they read arguments, call a room, and print what it says."""

@@ -1,1 +1,1 @@
-
+"""The roof: runs analyses over tables and writes what they give; may import every room."""

@@ -1,0 +1,1 @@
+"""Estimators: arrays in, `Estimate`s out. They know neither files nor models."""

@@ -1,0 +1,66 @@
+"""The command `evalsuite`: mounts the sub-commands and turns errors into one line and a code.
+
+Exit codes: 0 done, 2 a user's input or setting was refused (the message says which), 130 stopped
+from the keyboard. Any other failure is a fault of the suite and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import evalsuite
+from evalsuite.cli import analyze, data
+from evalsuite.errors import EvalsuiteError
+
+app = typer.Typer(
+    name="evalsuite",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Evaluate models trained from human preferences: the figures and tables of "
+    "'Learning to summarize from human feedback', on its labels, on yours, or on a simulated "
+    "world whose truth is known.",
+)
+app.command("analyze")(analyze.analyze)
+app.command("page")(analyze.page)
+app.add_typer(data.app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"evalsuite {evalsuite.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the sub-command."""
+
+
+def run() -> None:
+    """Entry point of `evalsuite` and `python -m evalsuite`."""
+    try:
+        app()
+    except EvalsuiteError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]error:[/] {_plain(str(error))}"
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; what was finished is in place")
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    """User text inside rich markup: brackets are not tags, control characters are shown."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.replace("[", r"\[")

@@ -1,0 +1,206 @@
+"""Run analyses on tables: compute, write table, figure and provenance, then the page.
+
+Every analysis is written into a hidden folder first and moved into place when complete, so a
+run that fails or is killed leaves the previous result whole and nothing half-written.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+import analyses
+from evalsuite.config import as_dict, resolve
+from evalsuite.errors import ConfigError, EvalsuiteError
+from evalsuite.metrics import score_summaries
+from evalsuite.provenance import provenance
+from evalsuite.report import style
+from evalsuite.report.page import build_page
+from evalsuite.report.result import Analysis
+from evalsuite.tables import Tables
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Run:
+    """What a call of `run_analyses` did: folders written, analyses skipped, seconds by step."""
+
+    written: dict[str, Path] = field(default_factory=dict)
+    readings: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    page: Path | None = None
+
+
+def load_analysis(name: str) -> Analysis:
+    """The module of `analyses/` called `name`.
+
+    Raises ConfigError, listing the names, when there is none.
+    """
+    if name not in analyses.NAMES:
+        raise ConfigError(f"unknown analysis {name!r}; allowed: all, {', '.join(analyses.NAMES)}")
+    return cast(Analysis, importlib.import_module(f"analyses.{name}"))
+
+
+def prepare_folder(out: Path) -> Path:
+    """Create the output folder; an error names the part of the path that is in the way."""
+    for part in (out, *out.parents):
+        if part.exists() and not part.is_dir():
+            raise EvalsuiteError(f"--out {out}: {part} is a file; allowed a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvalsuiteError(f"--out {out}: cannot be made ({error.strerror})") from error
+    return out
+
+
+def run_analyses(
+    names: Sequence[str],
+    tables: Tables,
+    out: Path,
+    *,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    title: str = "What the human labels say",
+    say: Say = lambda line: None,
+) -> Run:
+    """Run the named analyses (or "all": those that the data allows) and write the page.
+
+    overrides: "key=value" for a single analysis, "analysis.key=value" for several.
+    Raises EvalsuiteError when a single named analysis is not allowed by the data.
+    """
+    every = list(names) == ["all"]
+    modules = {name: load_analysis(name) for name in (analyses.NAMES if every else names)}
+    options = {
+        name: resolve(module.Options, overrides=_for(name, modules, overrides))
+        for name, module in modules.items()
+    }
+    prepare_folder(out)
+    run = Run()
+    parts = _by_domain(tables)
+    todo: list[tuple[str, Analysis, str, Tables]] = []
+    for name, module in modules.items():
+        reasons = {}
+        for suffix, part in parts.items():
+            if reason := module.missing(part):
+                reasons[suffix] = reason
+            else:
+                todo.append((name, module, name + suffix, part))
+        if len(reasons) == len(parts):
+            reason = next(iter(reasons.values()))
+            if not every:
+                raise EvalsuiteError(f"{name}: {reason}")
+            run.skipped[name] = reason
+            say(f"{name}: left out, {reason}")
+    if not todo:
+        raise EvalsuiteError(
+            "no analysis can run on this data: "
+            + "; ".join(f"{name}: {reason}" for name, reason in run.skipped.items())
+        )
+
+    groups = tuple(sorted({group for _, module, _, _ in todo for group in module.SCORES}))
+    scores: pd.DataFrame | None = None
+    if groups:
+        start = time.perf_counter()
+        say(f"scores: {len(tables.summaries):,} summaries, {', '.join(groups)}")
+        scores = score_summaries(tables.summaries, tables.posts, groups=groups)
+        run.seconds["scores"] = time.perf_counter() - start
+    for name, module, target, part in todo:
+        start = time.perf_counter()
+        part = part if scores is None else part.with_scores(scores)
+        try:
+            reading = _run_one(target, module, part, out, options[name], seed)
+        except EvalsuiteError as error:
+            if not every:
+                raise EvalsuiteError(f"{target}: {error}") from error
+            run.skipped[target] = str(error)
+            say(f"{target}: left out, {error}")
+            continue
+        run.seconds[target] = time.perf_counter() - start
+        run.written[target] = out / target
+        run.readings[target] = reading
+        say(f"{target}: {reading} ({run.seconds[target]:.1f} s)")
+    start = time.perf_counter()
+    run.page = build_page(out, title=title, skipped=run.skipped, order=analyses.NAMES)
+    run.seconds["page"] = time.perf_counter() - start
+    return run
+
+
+def _by_domain(tables: Tables) -> dict[str, Tables]:
+    """Tables by suffix of the result folder: "" for the domain with most labels, "-DOMAIN" else.
+
+    A policy that meets TL;DR posts and news articles is two policies to every statistic, so each
+    analysis runs on one domain at a time.
+    """
+    domains = tables.domains()
+    if len(domains) == 1:
+        return {"": tables}
+    return {
+        f"-{domain or 'unnamed'}" if place else "": tables.of_domain(domain)
+        for place, domain in enumerate(domains)
+    }
+
+
+def _for(name: str, modules: dict[str, Analysis], overrides: Sequence[str]) -> list[str]:
+    mine = []
+    for text in overrides:
+        head, dot, _ = text.partition("=")[0].partition(".")
+        if dot and head in modules:
+            if head == name:
+                mine.append(text.removeprefix(f"{head}."))
+        elif len(modules) == 1:
+            mine.append(text)
+        else:
+            raise ConfigError(
+                f"--set {text}: which analysis? allowed analysis.key=value with one of "
+                f"{', '.join(modules)}"
+            )
+    return mine
+
+
+def _run_one(
+    name: str, module: Analysis, tables: Tables, out: Path, options: object, seed: int
+) -> str:
+    start = time.perf_counter()
+    # Keyed by name, so an analysis gives the same numbers alone and among others.
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    result = module.compute(tables, options, rng)
+    work = Path(tempfile.mkdtemp(dir=out, prefix=f".{name}-"))
+    try:
+        result.table.to_csv(work / "table.csv", index=False)
+        # Drawn from the file: whoever has table.csv can draw the same figure.
+        table = pd.read_csv(work / "table.csv")
+        reading = module.reading(table)
+        style.save(module.plot(table), work / "figure")
+        record = provenance(
+            analysis=name,
+            title=module.TITLE,
+            source=module.SOURCE,
+            differs=module.DIFFERS,
+            reading=reading,
+            config=as_dict(options),
+            seed=seed,
+            inputs=tables.sources,
+            left_out={**tables.left_out, **result.left_out},
+            seconds=round(time.perf_counter() - start, 2),
+        )
+        (work / "provenance.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        work.chmod(0o755)
+        if (out / name).exists():
+            shutil.rmtree(out / name)
+        work.replace(out / name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return reading
