@@ -11,7 +11,7 @@ from scipy import stats as _dist
 from evalsuite.errors import StatisticsError
 
 MIN_CLUSTERS = 5
-"""Below this many independent units an interval is NaN: t quantiles there are wider than any use."""
+"""Below this many independent units an interval is NaN: t quantiles there are too wide to use."""
 
 
 class Estimate(NamedTuple):
@@ -39,6 +39,16 @@ def undefined(reason: str, *, n: int = 0, n_clusters: int = 0, level: float = 0.
     return Estimate(nan, nan, nan, nan, level, n, n_clusters, f"undefined: {reason}")
 
 
+def t_quantile(level: float, df: float) -> float:
+    """Two-sided Student t quantile; `df` below 1 counts as 1.
+
+    Raises StatisticsError when level is not inside (0, 1).
+    """
+    if not 0.0 < level < 1.0:
+        raise StatisticsError(f"level is {level}; allowed between 0 and 1")
+    return float(_dist.t.ppf(0.5 + level / 2, max(df, 1.0)))
+
+
 def t_interval(
     value: float,
     se: float,
@@ -48,8 +58,9 @@ def t_interval(
     method: str,
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
+    df: float | None = None,
 ) -> Estimate:
-    """Student t interval with `n_clusters` - 1 degrees of freedom.
+    """Student t interval with `df` degrees of freedom, by default `n_clusters` - 1.
 
     Normal quantiles undercover when clusters are few (11 labelers: about 92% for a nominal 95%).
     `bounds` clips the interval to the range of the quantity, e.g. (0, 1) for a rate.
@@ -57,20 +68,21 @@ def t_interval(
 
     Raises StatisticsError when level is not inside (0, 1).
     """
-    if not 0.0 < level < 1.0:
-        raise StatisticsError(f"level is {level}; allowed between 0 and 1")
+    freedom = n_clusters - 1 if df is None else df
+    quantile = t_quantile(level, freedom)
     if not math.isfinite(value):
         return undefined(method, n=n, n_clusters=n_clusters, level=level)
     if n_clusters < MIN_CLUSTERS:
         reason = f"{method}; no interval: {n_clusters} clusters, {MIN_CLUSTERS} needed"
         return Estimate(value, se, math.nan, math.nan, level, n, n_clusters, reason)
-    half = float(_dist.t.ppf(0.5 + level / 2, n_clusters - 1)) * se
-    low, high = value - half, value + half
+    low, high = value - quantile * se, value + quantile * se
     if bounds is not None:
         low, high = float(np.clip(low, *bounds)), float(np.clip(high, *bounds))
-    return Estimate(value, se, low, high, level, n, n_clusters, f"{method}, t({n_clusters - 1})")
+    return Estimate(
+        value, se, low, high, level, n, n_clusters, f"{method}, t({round(freedom, 1):g})"
+    )
 
 
 def row(estimate: Estimate, **keys: object) -> dict[str, object]:
-    """A row of a results table: the keys that say what was estimated, then the estimate's fields."""
+    """A row of a results table: keys that say what was estimated, then the estimate's fields."""
     return {**keys, **estimate._asdict()}
