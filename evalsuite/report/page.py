@@ -1,0 +1,405 @@
+"""One self-contained page of a folder of analyses: figures, tables, readings, provenance.
+
+The reader has run analyses into a folder (`NAME/{figure.png,figure.pdf,table.csv,provenance.json}`)
+and opens `index.html`, or is sent it: pictures, style and script are inside, a content security
+policy forbids anything else, and all text is escaped. The look is in `templates/`, what is shown of
+a table or a record is here; either may be changed. The page adds nothing to the files (no date of
+its own), so the same folder gives the same page. `tests/report/test_page.py` holds these.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from evalsuite.tables import write_atomically
+
+OPEN_ROWS = 12
+"""Tables up to this many rows are shown open, longer ones folded."""
+
+SHOWN_ROWS = 400
+"""Rows of a table on the page; all of them are in its csv file."""
+
+PIXELS_PER_INCH = 120
+"""Of the screen: a figure made for print is shown a little larger than on paper."""
+
+MEANINGS = {
+    "quantity": "what is estimated",
+    "policy": "what wrote the summaries",
+    "against": "the policy it is compared with",
+    "metric": "the measure, or what else answers a comparison",
+    "axis": "what raters judged",
+    "base": "the model that was sampled from",
+    "temperature": "sampling temperature; 0 is greedy",
+    "top_p": "nucleus sampling: probability mass kept",
+    "best_of_n": "candidates among which a reward model chose",
+    "kl_nats": "KL divergence from the supervised policy, in nats",
+    "labeler": "the person who answered, as the data names them",
+    "batch": "batch of the data",
+    "split": "split of the data",
+    "domain": "kind of text",
+    "value": "the estimate",
+    "se": "standard error of the estimate",
+    "low": "lower end of the interval",
+    "high": "upper end of the interval",
+    "level": "nominal coverage of the interval",
+    "n": "rows used",
+    "n_clusters": "independent units among them",
+    "method": "how error and interval were made, or why there is none",
+}
+
+_ESTIMATE = ("value", "se", "low", "high", "level", "n", "n_clusters", "method")
+_TITLES = {"se": "SE", "n_clusters": "clusters", "low": "low", "high": "high"}
+
+
+class Cell(NamedTuple):
+    """A cell as shown: text, what follows it in grey, whether a number, and its sort key."""
+
+    text: str
+    extra: str = ""
+    number: bool = False
+    sort: str = ""
+
+
+class Column(NamedTuple):
+    """A column's heading, whether it holds numbers, and what it means."""
+
+    title: str
+    number: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table as the page shows it."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+    count: str
+    short: bool
+    remarks: list[str]
+    meanings: list[tuple[str, str]]
+
+
+@dataclass
+class Entry:
+    """One analysis on the page; what could not be read is named in `problems`."""
+
+    name: str
+    anchor: str
+    title: str
+    reading: str = ""
+    problems: list[str] = field(default_factory=list)
+    figure: str = ""
+    width: int = 0
+    alt: str = ""
+    links: list[tuple[str, str]] = field(default_factory=list)
+    table: TableView | None = None
+    context: list[tuple[str, str]] = field(default_factory=list)
+    provenance: list[tuple[str, str]] = field(default_factory=list)
+    inputs: list[dict[str, str]] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    versions: str = ""
+
+
+def build_page(
+    folder: Path,
+    *,
+    title: str,
+    skipped: Mapping[str, str] | None = None,
+    order: Sequence[str] = (),
+    intro: str = "",
+) -> Path:
+    """Write `folder/index.html` about every analysis found in the folder; return its path.
+
+    skipped: analyses left out of this run and why, listed at the end. order: names of analyses in
+    the order wished; others follow by name. A missing or unreadable file is named on the page
+    where its content would stand; the rest of the page is made all the same.
+    """
+    skipped = dict(skipped or {})
+    names = _analyses(folder, order)
+    entries = [_entry(folder, name) for name in names]
+    for entry in entries:
+        if entry.name in skipped:
+            entry.problems.insert(
+                0, "Left out of the latest run; this result is of an earlier one."
+            )
+    css, js = _template("page.css"), _template("page.js")
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            intro=intro,
+            stamp=_stamp(folder, names),
+            entries=entries,
+            inputs=_distinct(entry.inputs for entry in entries),
+            skipped=list(skipped.items()),
+            css=Markup(css),
+            js=Markup(js),
+            css_hash=_digest(css),
+            js_hash=_digest(js),
+        )
+    )
+    path = folder / "index.html"
+    # A lone surrogate in somebody's text must not keep the page from being written.
+    write_atomically(path, lambda temporary: temporary.write_bytes(page.encode("utf-8", "replace")))
+    return path
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """A number as tables show it: thousands separated, about three digits, NaN as a dash."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if decimals is None:
+        size = abs(value)
+        if value == round(value) and size < 1e15:
+            decimals = 0
+        elif size < 0.001 or size >= 1e15:
+            return f"{value:.2e}".replace("-", "−")
+        else:
+            decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def table_view(table: pd.DataFrame, meanings: Mapping[str, str] | None = None) -> TableView:
+    """A table of texts (csv read without conversion) as the page shows it.
+
+    value, low and high become one column "value [low, high]" rounded to two digits of the standard
+    error; level and method move below the table where they are the same in every row.
+    """
+    known = {**MEANINGS, **(meanings or {})}
+    numbers = {c: pd.to_numeric(table[c], errors="coerce") for c in table.columns}
+    numeric = {
+        c for c in table.columns if (numbers[c].notna() | (table[c] == "")).all() and len(table)
+    }
+    remarks: list[str] = []
+    hidden: set[str] = set()
+    joined = {"value", "low", "high"} <= numeric
+    if joined:
+        hidden |= {"low", "high"}
+    if "level" in numeric and numbers["level"].nunique(dropna=False) == 1:
+        hidden.add("level")
+        level = f"{100 * numbers['level'].iloc[0]:g}% "
+    else:
+        level = ""
+    if "method" in table.columns and len(table) > 1 and table["method"].nunique() == 1:
+        hidden.add("method")
+        remarks.append(f"Intervals: {table['method'].iloc[0]}.")
+    if len(table) > SHOWN_ROWS:
+        remarks.append(f"The first {SHOWN_ROWS} of {len(table):,} rows; table.csv has them all.")
+
+    columns: list[Column] = []
+    cells: list[list[Cell]] = []
+    shown = table.head(SHOWN_ROWS)
+    places = _decimals(numbers["se"]) if "se" in numeric else [None] * len(table)
+    for name in table.columns:
+        if name in hidden:
+            continue
+        values = numbers[name].tolist()
+        if name == "value" and joined:
+            heading = f"value [{level}interval]"
+            lows, highs = numbers["low"].tolist(), numbers["high"].tolist()
+            column = [
+                Cell(
+                    number(values[i], places[i]), _interval(lows[i], highs[i], places[i]), True,
+                    str(values[i]),
+                )
+                for i in range(len(shown))
+            ]  # fmt: skip
+        elif name in numeric:
+            heading = _TITLES.get(name, name)
+            digits = places if name in {"value", "se"} else [None] * len(table)
+            column = [
+                Cell(number(values[i], digits[i]), "", True, str(values[i]))
+                for i in range(len(shown))
+            ]
+        else:
+            heading = _TITLES.get(name, name)
+            column = [Cell(text) for text in shown[name].tolist()]
+        columns.append(Column(heading, name in numeric, known.get(name, "")))
+        cells.append(column)
+    count = f"{len(table):,} row" + ("" if len(table) == 1 else "s")
+    meant = [(c, known[c]) for c in table.columns if c in known]
+    rows = [list(row) for row in zip(*cells, strict=True)]
+    return TableView(columns, rows, count, len(table) <= OPEN_ROWS, remarks, meant)
+
+
+def _decimals(ses: pd.Series[float]) -> list[int | None]:
+    """Decimals that show two digits of each standard error; None where there is none."""
+    return [
+        min(max(1 - math.floor(math.log10(se)), 0), 8) if se > 0 and math.isfinite(se) else None
+        for se in ses
+    ]
+
+
+def _interval(low: float, high: float, decimals: int | None) -> str:
+    if math.isnan(low) or math.isnan(high):
+        return "[–]"
+    return f"[{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def _analyses(folder: Path, order: Sequence[str]) -> list[str]:
+    files = ("provenance.json", "figure.png", "table.csv")
+    found = {
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != "." and any((path / file).exists() for file in files)
+    }
+    return [n for n in order if n in found] + sorted(found - set(order))
+
+
+def _record(folder: Path) -> tuple[dict[str, Any], str]:
+    """The provenance record and, where it cannot be read, the reason."""
+    try:
+        record = json.loads((folder / "provenance.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return {}, "provenance.json is missing."
+    except ValueError as error:
+        return {}, f"provenance.json cannot be read: {error}."
+    return (record, "") if isinstance(record, dict) else ({}, "provenance.json is no record.")
+
+
+def _entry(folder: Path, name: str) -> Entry:
+    record, problem = _record(folder / name)
+    title = str(record.get("title") or name)
+    anchor = "a-" + re.sub(r"[^A-Za-z0-9_-]", lambda m: f".{ord(m[0]):x}", name)
+    entry = Entry(name, anchor, title, reading=str(record.get("reading") or ""))
+    if problem:
+        entry.problems.append(problem)
+    entry.alt = f"Figure: {title}. {entry.reading}".strip()
+    try:
+        entry.figure, entry.width = _picture((folder / name / "figure.png").read_bytes())
+    except FileNotFoundError:
+        entry.problems.append("figure.png is missing.")
+    try:
+        raw = pd.read_csv(folder / name / "table.csv", dtype="str", keep_default_na=False)
+        entry.table = table_view(raw, _mapping(record, "columns"))
+    except FileNotFoundError:
+        entry.problems.append("table.csv is missing.")
+    except ValueError as error:  # empty, not UTF-8, or not a table
+        entry.problems.append(f"table.csv cannot be read: {error}.")
+    for text, file in (
+        ("figure (pdf)", "figure.pdf"), ("figure (png)", "figure.png"),
+        ("table (csv)", "table.csv"), ("provenance (json)", "provenance.json"),
+    ):  # fmt: skip
+        if (folder / name / file).exists():
+            entry.links.append((text, f"{quote(name)}/{file}"))
+    entry.context = _pairs(record, {"source": "reproduces", "differs": "differs from the paper"})
+    if record:
+        entry.provenance = _provenance(record)
+        entry.inputs = [
+            {key: _plain(item.get(key, "")) for key in ("name", "format", "rows", "sha256")}
+            for item in record.get("inputs") or []
+            if isinstance(item, Mapping)
+        ]
+        entry.left_out = [(k, _plain(v)) for k, v in _mapping(record, "left_out").items()]
+        entry.versions = ", ".join(f"{k} {v}" for k, v in _mapping(record, "versions").items())
+    return entry
+
+
+def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    shown = dict(record)
+    if record.get("dirty"):
+        shown["commit"] = f"{record.get('commit')}, with changes not committed"
+    if record.get("seconds") is not None:
+        shown["seconds"] = f"{_plain(record['seconds'])} s"
+    names = {
+        "analysis": "analysis", "command": "command", "config": "settings", "seed": "seed",
+        "commit": "commit", "time_utc": "time (UTC)", "seconds": "took", "device": "device",
+    }  # fmt: skip
+    return _pairs(shown, names)
+
+
+def _pairs(record: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (text, _plain(record[key]))
+        for key, text in names.items()
+        if record.get(key) not in (None, "")
+    ]
+
+
+def _plain(value: object) -> str:
+    """A value of a record as words: settings as `key=value`, numbers with separators."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}={_setting(v)}" for k, v in value.items()) or "defaults"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return number(float(value))
+    return str(value)
+
+
+def _setting(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _stamp(folder: Path, names: Sequence[str]) -> str:
+    """When and from what the results were made, as their records say."""
+    records = [_record(folder / name)[0] for name in names]
+    times = sorted(str(r["time_utc"]) for r in records if r.get("time_utc"))
+    commits = sorted({str(r["commit"])[:10] for r in records if r.get("commit")})
+    words = [f"{len(names)} analys{'is' if len(names) == 1 else 'es'}"]
+    if times:
+        words.append(times[-1] if times[0][:10] == times[-1][:10] else f"{times[0]} to {times[-1]}")
+    if commits:
+        words.append(f"commit {', '.join(commits)}")
+    return " · ".join(words)
+
+
+def _distinct(groups: Iterable[list[dict[str, str]]]) -> list[dict[str, str]]:
+    seen = {tuple(item.items()): item for group in groups for item in group}
+    return list(seen.values())
+
+
+def _picture(png: bytes) -> tuple[str, int]:
+    """The picture as a data address, and its width on screen in pixels (0 where unknown)."""
+    address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    width = 0
+    if png[:8] == b"\x89PNG\r\n\x1a\n" and len(png) >= 24:
+        density = png.find(b"pHYs", 0, 4096)
+        per_metre = struct.unpack(">I", png[density + 4 : density + 8])[0] if density > 0 else 0
+        pixels = struct.unpack(">I", png[16:20])[0]
+        width = round(pixels / (per_metre * 0.0254) * PIXELS_PER_INCH) if per_metre else pixels
+    return address, width
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("evalsuite.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _template(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
