@@ -1,1 +1,1 @@
-"""Estimators: arrays in, `Estimate`s out. They know neither files nor models."""
+"""Statistics of labels and scores: every one returns `Estimate`s and knows no file and no model."""
