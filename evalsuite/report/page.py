@@ -321,13 +321,14 @@ def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown = dict(record)
+    shown["time_utc"] = _time(record.get("time_utc"))
     if record.get("dirty"):
         shown["commit"] = f"{record.get('commit')}, with changes not committed"
     if record.get("seconds") is not None:
         shown["seconds"] = f"{_plain(record['seconds'])} s"
     names = {
         "analysis": "analysis", "command": "command", "config": "settings", "seed": "seed",
-        "commit": "commit", "time_utc": "time (UTC)", "seconds": "took", "device": "device",
+        "commit": "commit", "time_utc": "time", "seconds": "took", "device": "device",
     }  # fmt: skip
     return _pairs(shown, names)
 
@@ -360,10 +361,19 @@ def _stamp(folder: Path, names: Sequence[str]) -> str:
     commits = sorted({str(r["commit"])[:10] for r in records if r.get("commit")})
     words = [f"{len(names)} analys{'is' if len(names) == 1 else 'es'}"]
     if times:
-        words.append(times[-1] if times[0][:10] == times[-1][:10] else f"{times[0]} to {times[-1]}")
+        first, last = _time(times[0]), _time(times[-1])
+        words.append(last if first[:10] == last[:10] else f"{first} to {last}")
     if commits:
         words.append(f"commit {', '.join(commits)}")
     return " · ".join(words)
+
+
+def _time(value: object) -> str:
+    """An ISO time to the minute; anything else as it is."""
+    text = "" if value is None else str(value)
+    return re.sub(
+        r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?(?:\+00:00|Z)$", r"\1 \2 UTC", text
+    )
 
 
 def _distinct(groups: Iterable[list[dict[str, str]]]) -> list[dict[str, str]]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,10 +31,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from evalsuite.records import REFERENCE_POLICY
+from evalsuite.datasets.release import PolicyName, parse_policy
 from evalsuite.tables import write_atomically
 
 WIDTHS = {"single": 3.6, "double": 7.2}
@@ -93,48 +94,118 @@ class _Family(NamedTuple):
     linestyle: str
 
 
-# Hues after Okabe and Ito; lightness steps keep the families apart in grey, markers do it again.
+# Hues after Okabe and Ito; lightness and marker tell the families apart in grey.
 _FAMILIES = {
     "reference": _Family(0, 0.00, 0.25, "s", "-"),
-    "human": _Family(0, 0.00, 0.42, "P", "-"),
+    "human": _Family(0, 0.00, 0.45, "P", "-"),
     "extractive": _Family(345, 0.13, 0.66, "v", ":"),
-    "pretrained": _Family(90, 0.02, 0.70, "X", ":"),
+    "pretrained": _Family(90, 0.03, 0.68, "X", ":"),
     "supervised": _Family(250, 0.14, 0.50, "o", "-"),
-    "best-of-n": _Family(165, 0.12, 0.64, "D", "--"),
-    "ppo": _Family(45, 0.17, 0.58, "^", "-"),
-    "other": _Family(300, 0.10, 0.55, "o", "-"),
+    "best-of-n": _Family(165, 0.12, 0.62, "D", "--"),
+    "ppo": _Family(48, 0.17, 0.60, "^", "-"),
+    "other": _Family(300, 0.13, 0.52, "o", "-"),
 }
 FAMILIES = tuple(_FAMILIES)
 """Families of policies, in the order in which figures show them."""
 
+_FAMILY_OF_METHOD = {"best_of_n": "best-of-n", "editor": "human"}
+_BASE = re.compile(r"(?P<kind>sup|pretrain)(?P<run>\d*)(?:_(?P<size>\d+)b)?")
+_SIZES = {"": 1.3, "6": 6.7, "12": 13.0}
+"""Billions of parameters where the release's word is not the paper's."""
+
+_FINAL_RUN = 4  # of the release's supervised models sup1 to sup4; the paper's own models
 _OTHER_MARKERS = "o^sDvP<>X"
 
 
 def family(policy: str) -> str:
     """The family (one of `FAMILIES`) that a policy's name says it belongs to."""
-    return "reference" if policy == REFERENCE_POLICY else "other"
+    method = parse_policy(policy).method
+    return _FAMILY_OF_METHOD.get(method, method)
 
 
 @lru_cache(maxsize=4096)
 def policy_style(policy: str) -> PolicyStyle:
     """Label, colour, marker and line style of a policy, from its name alone.
 
-    The family gives hue, marker and line style; the lightness within it tells its members apart.
-    A name of no known family gets hue, lightness and marker from a digest of the name, so two such
-    policies may look alike: label them directly.
+    The family gives hue, marker and line style; size, run, decoding, N and KL shade it, so the
+    members of a family differ. A name of no known family gets hue, lightness and marker from a
+    digest of its base, so two such policies may look alike: label them directly.
     """
-    kind = family(policy)
+    kind, name = family(policy), parse_policy(policy)
     look = _FAMILIES[kind]
-    label = "reference" if kind == "reference" else policy
-    if kind != "other":
-        colour = _oklch(look.lightness, look.chroma, look.hue)
-        return PolicyStyle(
-            label, colour, look.marker, look.linestyle, (FAMILIES.index(kind), policy)
-        )
-    digest = hashlib.blake2b(policy.encode("utf-8", "surrogatepass"), digest_size=4).digest()
-    colour = _oklch(0.45 + 0.06 * (digest[1] % 5), 0.13, digest[0] * 360 / 256)
-    marker = _OTHER_MARKERS[digest[2] % len(_OTHER_MARKERS)]
-    return PolicyStyle(label, colour, marker, "-", (FAMILIES.index("other"), policy))
+    base = name.base or policy
+    size, run = _size_and_run(base)
+    marker = look.marker if math.isnan(name.top_p) else "p"
+    hue, chroma, lightness = look.hue, look.chroma, look.lightness
+    if kind == "other":
+        digest = hashlib.blake2b(base.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+        hue, lightness = digest[0] * 360 / 256, 0.42 + 0.05 * (digest[1] % 5)
+        marker = _OTHER_MARKERS[digest[2] % len(_OTHER_MARKERS)]
+    elif size > 0:
+        lightness += 0.05 - 0.12 * math.log(size / 1.3) / math.log(10)
+        hue -= 14 * (_FINAL_RUN - run if run > 0 else 0)
+    lightness += 0.16 * (min(_or(name.temperature, 0.35), 1.0) - 0.35)
+    hue += 0 if math.isnan(name.top_p) else 40 + 100 * (name.top_p - 0.9)
+    if kind == "best-of-n":
+        lightness -= 0.025 * (math.log2(max(name.best_of_n, 1)) - 5)
+    if kind == "ppo":
+        hue -= 12 * (math.log2(max(_or(name.kl_nats, 8), 1)) - 3)
+    order = (
+        FAMILIES.index(kind), size, run, _natural(base), not math.isnan(name.top_p),
+        _or(name.temperature, -1), _or(name.top_p, -1), _or(name.best_of_n, -1),
+        _natural(name.objective or ""), _or(name.kl_nats, -1), _natural(policy),
+    )  # fmt: skip
+    colour = _oklch(min(max(lightness, 0.2), 0.78), chroma, hue)
+    return PolicyStyle(_label(policy, name), colour, marker, look.linestyle, order)
+
+
+def _label(policy: str, name: PolicyName) -> str:
+    """A policy in words: "6.7B supervised, T=0.7", "1.3B PPO (rm3), KL 9.4"."""
+    if name.method == "reference":
+        return "reference"
+    if name.method == "editor":
+        return "human editor"
+    base = name.base or policy
+    size, run = _size_and_run(base)
+    said = [f"{size:g}B"] if size > 0 else []
+    if size > 0 and 0 <= run < _FINAL_RUN:
+        said.append(f"sup{run}")
+    elif size > 0 and name.method in {"supervised", "pretrained"}:
+        said.append(name.method)
+    elif size <= 0:
+        said.append(base)
+    if name.method == "best_of_n":
+        said.append(f"best of {name.best_of_n:g}")
+    if name.method == "ppo":
+        said.append("PPO")
+    if name.objective:
+        said.append(f"({name.objective})")
+    words = [" ".join(said)]
+    if not math.isnan(name.kl_nats):
+        words.append(f"KL {name.kl_nats:g}")
+    if not math.isnan(name.temperature) and name.method != "best_of_n":
+        words.append(f"T={name.temperature:g}")
+    if not math.isnan(name.top_p):
+        words.append(f"top-p {name.top_p:g}")
+    return ", ".join(words)
+
+
+def _size_and_run(base: str) -> tuple[float, int]:
+    """Billions of parameters and the run of a base of the release; 0 and -1 of any other."""
+    found = _BASE.fullmatch(base)
+    if found is None:
+        return 0.0, -1
+    size = found["size"] or ""
+    return _SIZES[size] if size in _SIZES else float(size), int(found["run"] or -1)
+
+
+def _or(value: float, otherwise: float) -> float:
+    return otherwise if math.isnan(value) else value
+
+
+def _natural(text: str) -> str:
+    """Sort key under which M8 comes before M10."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(8), text)
 
 
 def policy_order(policies: Iterable[str]) -> list[str]:
@@ -232,7 +303,7 @@ def rate_axis(
         limits = max(low, -0.02), min(high, 1.02)
     (ax.set_xlim if axis == "x" else ax.set_ylim)(limits)
     target.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    target.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    target.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%"))
     if label is not None:
         target.set_label_text(label)
 

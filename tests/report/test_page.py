@@ -121,8 +121,11 @@ def test_same_folder_gives_the_same_page(tmp_path: Path) -> None:
 def test_hostile_text_is_escaped_in_every_field(tmp_path: Path) -> None:
     table = estimates().rename(columns={"quantity": HOSTILE})
     table[["policy", "method", HOSTILE]] = HOSTILE
-    texts = "title source differs reading time_utc commit command seed device seconds".split()
-    fields = dict.fromkeys(texts, HOSTILE)
+    fields = dict.fromkeys(
+        ("title", "source", "differs", "reading", "time_utc", "commit", "command", "seed",
+         "device", "seconds"),
+        HOSTILE,
+    )  # fmt: skip
     put(
         tmp_path, HOSTILE.replace("/", "|"), table, **fields, config={HOSTILE: HOSTILE},
         inputs=[dict.fromkeys(("name", "sha256", "format", "rows"), HOSTILE)],
@@ -270,7 +273,7 @@ PROBE = """<!doctype html><title>?</title><body>
 document.getElementById("f").addEventListener("load", () => {{
   const d = document.getElementById("f").contentDocument;
   d.querySelectorAll("details").forEach((box) => {{ box.open = true; }});
-  const wide = [...d.querySelectorAll("body *")].filter((e) => !e.closest(".scroll table")
+  const wide = [...d.querySelectorAll("body *")].filter((e) => !e.closest(".scroll table, .card")
     && e.getBoundingClientRect().right > d.documentElement.clientWidth + 0.5);
   const head = d.querySelector("table.sortable th:nth-child(3) button");
   head.click(); head.click();
