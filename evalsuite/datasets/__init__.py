@@ -1,1 +1,205 @@
+"""Files of labels to `Tables`: `load` finds the format of each file and adds its rows.
 
+One module a format knows that format's raw field names, and nothing else does. To add a format,
+write a module with `FIELDS`, `recognises(row)` and `add(row, builder)` and name it in `FORMATS`;
+the order there is the order of asking. Proved by tests/datasets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from evalsuite.datasets import alpaca_eval, files, hub, own, pairs, posts, release, summeval
+from evalsuite.datasets.build import Builder
+from evalsuite.datasets.files import RawRow
+from evalsuite.datasets.release import PolicyName, parse_policy
+from evalsuite.errors import ConfigError, DataError
+from evalsuite.tables import Source, Tables, write_atomically
+
+__all__ = ["FORMATS", "PolicyName", "Progress", "load", "parse_policy"]
+
+FORMATS: dict[str, ModuleType] = {
+    "release": release,
+    "pairs": pairs,
+    "posts": posts,
+    "summeval": summeval,
+    "alpaca_eval": alpaca_eval,
+    "own": own,
+}
+
+Progress = Callable[[str, int, int], None]
+"""Called now and then with the file's name, the bytes read so far and the bytes of all files."""
+
+
+class _Refused(NamedTuple):
+    error: DataError
+    raw: object
+
+
+def load(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    format: str = "auto",
+    field_map: Mapping[str, str] | None = None,
+    on_error: Literal["raise", "skip"] | str = "raise",
+    rejected_path: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Tables:
+    """Read labels from files, folders or Hugging Face ids, put together into one set of tables.
+
+    format: a key of `FORMATS`, or "auto" to tell it from each file's first row. field_map: {our
+    field: your column} for your own data (see `own`). on_error: "raise" stops at the first bad
+    row; "skip" goes on, counts the refused rows in `left_out` and, where `rejected_path` is given,
+    writes them there as JSON lines {file, line, reason, row}. The file is only made when a row was
+    refused.
+
+    Labels that one labeler gave twice are dropped and counted, and so is a file whose very bytes
+    came before: labels without a labeler cannot be told apart otherwise. In a folder, files of no
+    known format are passed over and counted.
+
+    Raises DataError (file:line, field, value, what is allowed) and ConfigError (a bad argument).
+    """
+    if format != "auto" and format not in FORMATS:
+        raise ConfigError(f"format is {format!r}; allowed auto, {', '.join(FORMATS)}")
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"on_error is {on_error!r}; allowed raise or skip")
+    if field_map and format not in ("auto", "own"):
+        raise ConfigError(f"a field map is for your own data; format is {format!r}, allowed own")
+    many = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not many:
+        raise ConfigError("no path to load; allowed one or more")
+    loader = _Loader("own" if field_map else format, dict(field_map or {}), on_error == "skip")
+    try:
+        loader.read(many, progress)
+    finally:
+        if rejected_path is not None and loader.refused:
+            _write_rejected(Path(rejected_path), loader.refused)
+    if loader.builder.empty:
+        raise loader.nothing(many)
+    return loader.builder.tables(loader.sources)
+
+
+class _Loader:
+    """One call of `load`: what was read so far."""
+
+    def __init__(self, format: str, field_map: dict[str, str], skip: bool) -> None:
+        self.format, self.skip = format, skip
+        self.add_own = own.reader(field_map)
+        self.builder = Builder()
+        self.sources: list[Source] = []
+        self.refused: list[_Refused] = []
+
+    def read(self, paths: list[str | Path], progress: Progress | None) -> None:
+        """Read every file behind the paths."""
+        found: list[tuple[Path, bool]] = []
+        for path in paths:
+            if hub.is_id(str(path)) and not Path(path).exists():
+                self._hub(str(path))
+            else:
+                inside = files.expand(Path(path))
+                found += [(file, Path(path).is_dir()) for file in inside]
+        total = sum(path.stat().st_size for path, _ in found)
+        done, seen = 0, set()
+        for path, in_folder in found:
+            start = done
+
+            def report(read: int, name: str = path.name, start: int = start) -> None:
+                if progress is not None:
+                    progress(name, start + read, total)
+
+            sha256 = files.digest(path)
+            if sha256 in seen:
+                self.builder.left_out[f"file with the bytes of another ({path.name})"] += 1
+            else:
+                seen.add(sha256)
+                self._rows(path.name, files.rows(path, report), sha256, in_folder)
+            done += path.stat().st_size
+            report(done - start)
+
+    def _hub(self, name: str) -> None:
+        rows = hub.HubRows(name)
+        self._rows(name, rows, rows, in_folder=False)
+
+    def _rows(
+        self, name: str, rows: Iterable[RawRow], sha256: str | hub.HubRows, in_folder: bool
+    ) -> None:
+        format, count = self.format, 0
+        for row in rows:
+            count, data = count + 1, row.data
+            try:
+                if isinstance(data, DataError):
+                    raise data
+                if format == "auto":
+                    found = _detect(data)
+                    if found is None and in_folder:
+                        self.builder.left_out[f"file of no known format ({name})"] += 1
+                        return
+                    if found is None:
+                        raise _unknown(data)
+                    format = found
+                self._add(format, data)
+            except DataError as error:
+                placed = row.place(error, name)
+                if not self.skip:
+                    raise placed from None
+                self.refused.append(_Refused(placed, row.raw))
+                self.builder.left_out[f"refused: {error.field or error.problem}"] += 1
+        if count == 0 and not self.skip:
+            raise DataError("file has no row", file=name, allowed="at least one row")
+        if count == 0:
+            self.builder.left_out[f"file without a row ({name})"] += 1
+        digest = sha256 if isinstance(sha256, str) else sha256.sha256
+        self.sources.append(Source(name, digest, format, count))
+
+    def _add(self, format: str, data: dict[str, Any]) -> None:
+        try:
+            if format == "own":
+                self.add_own(data, self.builder)
+            else:
+                FORMATS[format].add(data, self.builder)
+        except DataError:
+            other = _detect(data)
+            if other is None or other == format:
+                raise
+            problem = f"a row of format {other} among rows of format {format}"
+            raise DataError(problem, field="format", allowed="one format a file") from None
+
+    def nothing(self, paths: list[str | Path]) -> DataError:
+        """The error for files in which no row could be kept."""
+        names = ", ".join(Path(path).name for path in paths)
+        if self.refused:
+            first = self.refused[0].error
+            problem = f"no row is left of {len(self.refused)} refused; the first: {first.problem}"
+            return DataError(problem, file=first.file, line=first.line, allowed=first.allowed)
+        return DataError("no row of a known format", file=names, allowed=_formats())
+
+
+def _detect(row: dict[str, Any]) -> str | None:
+    return next((name for name, module in FORMATS.items() if module.recognises(row)), None)
+
+
+def _formats() -> str:
+    return "; ".join(f"{name}: {module.FIELDS}" for name, module in FORMATS.items())
+
+
+def _unknown(row: dict[str, Any]) -> DataError:
+    columns = ", ".join(map(str, row)) or "none"
+    problem = f"fields of no known format ({columns})"
+    return DataError(problem, field="format", allowed=f"{_formats()}; or your own with a field map")
+
+
+def _write_rejected(path: Path, refused: list[_Refused]) -> None:
+    def lines() -> Iterator[str]:
+        for error, raw in refused:
+            place = {"file": error.file, "line": error.line, "reason": str(error), "row": raw}
+            yield json.dumps(place, default=str) + "\n"
+
+    try:
+        write_atomically(path, lambda temporary: temporary.write_text("".join(lines()), "utf-8"))
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise DataError(problem, file=str(path)) from None
