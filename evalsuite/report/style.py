@@ -68,7 +68,7 @@ _RC: Any = {
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
 }
-_SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path"}
+_SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "text.hinting": "no_hinting"}
 
 
 # --- one look a policy -----------------------------------------------------------------------
@@ -266,11 +266,12 @@ def save(fig: Figure, stem: Path, *, dpi: int = DPI) -> tuple[Path, Path]:
     embedded TrueType: text stays text. The layout is settled once and then kept: constrained
     layout moves a little at every drawing.
     """
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")
     png, pdf = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
     no_dates = {"Creator": None, "Producer": None, "CreationDate": None}
     with mpl.rc_context(_SAVE_RC):
+        fig.set_dpi(dpi)
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")
         write_atomically(
             png, partial(fig.savefig, format="png", dpi=dpi, metadata={"Software": None})
         )
