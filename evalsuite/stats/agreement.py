@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from evalsuite.errors import StatisticsError
-from evalsuite.stats.clusters import Codes, Floats
+from evalsuite.stats.clusters import Floats
 from evalsuite.stats.estimate import MIN_CLUSTERS, Estimate, row, t_interval, undefined
 from evalsuite.stats.preference import Interval, preference_rate
-from evalsuite.stats.votes import Votes, pairs_by_item
+from evalsuite.stats.votes import Others, Votes
 
 Ties = Literal["half", "drop"]
 Cluster = Literal["post", "labeler", "both"]
@@ -55,8 +55,10 @@ def labeler_agreement(
         raise StatisticsError(f"cluster is {cluster!r}; allowed 'post', 'labeler', 'both'")
     if interval != "robust" and cluster != "post":
         raise StatisticsError(f"interval {interval!r} by {cluster}; allowed with cluster='post'")
-    cells = votes.cells()
-    agree, pairs = pairs_by_item(cells, votes.items)
+    others = votes.others()
+    # Every pair is seen from both of its ends.
+    pairs = np.bincount(votes.item, others.votes) / 2
+    agree = np.bincount(votes.item, others.agreeing(votes.first)) / 2
     total = int(pairs.sum())
     if total == 0:
         return undefined("no comparison has two labelers", level=level)
@@ -68,7 +70,7 @@ def labeler_agreement(
             interval=interval, level=level, rng=rng, resamples=resamples,
         )  # fmt: skip
     value = float(agree.sum()) / total
-    dyads = _dyads(cells, votes.item_posts())
+    dyads = _dyads(votes, others)
     dyads["e"] = (dyads["agree"] - value * dyads["pairs"]) / total
     variance, people, df = _dyadic_variance(dyads)
     units, method = people, "dyadic-robust by labeler"
@@ -232,21 +234,18 @@ def disattenuate(accuracy: Estimate, agreement: Estimate, *, level: float = 0.95
 # --- counting ----------------------------------------------------------------------------------
 
 
-def _dyads(cells: pd.DataFrame, item_posts: Codes) -> pd.DataFrame:
-    """One row an item and pair of labelers a < b: post, agreeing pairs, pairs."""
-    cells = cells.loc[cells["k"] > 1, ["item", "labeler", "n", "f"]]
-    both = cells.merge(cells, on="item", suffixes=("_a", "_b"))
+def _dyads(votes: Votes, others: Others) -> pd.DataFrame:
+    """One row a pair of votes on one item by labelers a < b: post, agree, pairs (1)."""
+    met = others.votes > 0
+    sides = pd.DataFrame(
+        {"item": votes.item, "post": votes.post, "labeler": votes.labeler, "first": votes.first}
+    )[met]
+    both = sides.merge(sides.drop(columns="post"), on="item", suffixes=("_a", "_b"))
     both = both[both["labeler_a"] < both["labeler_b"]]
-    na, nb, fa, fb = (both[c].to_numpy(np.float64) for c in ("n_a", "n_b", "f_a", "f_b"))
+    agree = (both["first_a"] == both["first_b"]).astype(float)
     return pd.DataFrame(
-        {
-            "post": item_posts[both["item"].to_numpy()],
-            "a": both["labeler_a"].to_numpy(),
-            "b": both["labeler_b"].to_numpy(),
-            "agree": fa * fb + (na - fa) * (nb - fb),
-            "pairs": na * nb,
-        }
-    )
+        {"post": both["post"], "a": both["labeler_a"], "b": both["labeler_b"], "agree": agree}
+    ).assign(pairs=1.0)
 
 
 def _dyadic_variance(dyads: pd.DataFrame) -> tuple[float, int, float]:
@@ -296,29 +295,20 @@ def _sign(first: NDArray[np.bool_]) -> Floats:
 
 
 def _majority(votes: Votes, minimum: int) -> Floats:
-    """Sign of each item's majority (items,): 0 evenly split or NaN below `minimum` labelers.
-
-    An even split is NaN too: the ensemble has no choice there.
-    """
+    """Sign of each item's majority (items,); NaN below `minimum` labelers or evenly split."""
     _check_minimum(minimum)
-    out = np.full(votes.items, np.nan)
-    cells = votes.cells()
-    enough = cells[cells["k"] >= minimum].drop_duplicates("item")
-    lean = np.sign(2 * enough["fm"].to_numpy() - enough["m"].to_numpy()).astype(np.float64)
-    out[enough["item"].to_numpy()] = np.where(lean == 0, np.nan, lean)
-    return out
+    others, known = votes.others(), votes.labeler >= 0
+    enough = known & (others.people + 1 >= minimum)
+    lean = np.bincount(votes.item, np.where(enough, _sign(votes.first), 0.0), votes.items)
+    return np.where(lean == 0, np.nan, np.sign(lean))
 
 
 def _majority_of_others(votes: Votes, minimum: int) -> Floats:
-    """Sign of the majority among everybody else on a vote's item (n,); 0 evenly split, NaN few."""
+    """Sign of the majority among everybody else on a vote's item (n,); NaN as for `_majority`."""
     _check_minimum(minimum)
-    cells = votes.cells()
-    others = 2 * (cells["fm"] - cells["f"]) - (cells["m"] - cells["n"])
-    lean = np.sign(others.to_numpy(np.float64))
-    lean[cells["k"].to_numpy() - 1 < minimum] = np.nan
-    known = pd.Series(lean, index=pd.MultiIndex.from_frame(cells[["item", "labeler"]]))
-    wanted = pd.MultiIndex.from_arrays([votes.item, votes.labeler], names=["item", "labeler"])
-    return known.reindex(wanted).to_numpy(np.float64)
+    others = votes.others()
+    lean = np.sign(2 * others.first - others.votes)
+    return np.where((others.people < minimum) | (lean == 0), np.nan, lean)
 
 
 def _check_minimum(minimum: int) -> None:

@@ -10,7 +10,7 @@ right: tests/stats/test_agreement.py lists the pairs one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import Codes, Floats
+
+
+class Others(NamedTuple):
+    """For each vote (n,), of other people on the same comparison: votes, for the first, people.
+
+    A vote without a labeler has none of any: whose it is not is unknown.
+    """
+
+    votes: Floats
+    first: Floats
+    people: Floats
+
+    def agreeing(self, first: NDArray[np.bool_]) -> Floats:
+        """How many of the others' votes are the same as the vote itself."""
+        return np.where(first, self.first, self.votes - self.first)
 
 
 @dataclass(frozen=True)
@@ -53,23 +68,18 @@ class Votes:
         posts[self.item] = self.post
         return posts
 
-    def cells(self) -> pd.DataFrame:
-        """One row an item and named labeler: `item, labeler, n` votes, `f` of them for the first.
-
-        Then `m, fm` (the item's totals) and `k` (its labelers): more than one vote a cell means
-        that a person answered the same comparison twice.
-        """
-        known = self.labeler >= 0
-        frame = pd.DataFrame(
-            {"item": self.item[known], "labeler": self.labeler[known], "f": self.first[known]}
-        )
-        cells = frame.groupby(["item", "labeler"])["f"].agg(["size", "sum"]).reset_index()
-        cells = cells.rename(columns={"size": "n", "sum": "f"}).astype(np.int64)
-        item = cells["item"].to_numpy()
-        for total, part in (("m", cells["n"]), ("fm", cells["f"]), ("k", None)):
-            weights = None if part is None else part.to_numpy()
-            cells[total] = np.bincount(item, weights, self.items)[item].astype(np.int64)
-        return cells
+    def others(self) -> Others:
+        """What other named people answered to the same comparison, for each vote."""
+        known = np.flatnonzero(self.labeler >= 0)
+        item, first = self.item[known], self.first[known]
+        cell, keys = pd.factorize(item * (self.labeler.max(initial=0) + 1) + self.labeler[known])
+        item_of_cell = np.zeros(len(keys), dtype=np.int64)
+        item_of_cell[cell] = item
+        out = np.zeros((3, len(self)))
+        out[0, known] = np.bincount(item, minlength=self.items)[item] - np.bincount(cell)[cell]
+        out[1, known] = np.bincount(item, first, self.items)[item] - np.bincount(cell, first)[cell]
+        out[2, known] = np.bincount(item_of_cell, minlength=self.items)[item] - 1
+        return Others(*out)
 
 
 def collect_votes(
@@ -131,20 +141,6 @@ def collect_votes(
         labelers=tuple(str(name) for name in names),
         left_out=left_out,
     )
-
-
-def pairs_of_cells(cells: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Agreeing pairs and pairs of each cell's votes with the votes of other labelers."""
-    n, f, m, fm = (cells[c].to_numpy(np.float64) for c in ("n", "f", "m", "fm"))
-    return f * (fm - f) + (n - f) * (m - fm - (n - f)), n * (m - n)
-
-
-def pairs_by_item(cells: pd.DataFrame, items: int) -> tuple[Floats, Floats]:
-    """Agreeing pairs and pairs of votes by different labelers on each item (items,)."""
-    agree, pairs = pairs_of_cells(cells)
-    item = cells["item"].to_numpy()
-    # Each pair was seen from both of its labelers.
-    return np.bincount(item, agree, items) / 2, np.bincount(item, pairs, items) / 2
 
 
 def _objects(values: ArrayLike) -> NDArray[np.object_]:
