@@ -37,6 +37,18 @@ def cluster_codes(clusters: ArrayLike | None, n: int) -> tuple[Codes, int]:
     return codes.astype(np.int64), len(unique)
 
 
+def codes_or_rows(labels: pd.Series) -> tuple[Codes, NDArray[np.bool_]]:
+    """Cluster codes where a missing label makes a row its own cluster, and which had a label.
+
+    For data in which some rows, or all, do not say their post or labeler.
+    """
+    codes, unique = pd.factorize(labels)
+    codes = codes.astype(np.int64)
+    known = codes >= 0
+    codes[~known] = len(unique) + np.arange(int((~known).sum()))
+    return codes, known
+
+
 def robust_covariance(influence: ArrayLike, codes: Sequence[Codes] | Codes) -> Floats:
     """Cluster-robust (sandwich) covariance of estimates from their row influences.
 

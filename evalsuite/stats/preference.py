@@ -19,7 +19,13 @@ from scipy import stats as _dist
 
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.bootstrap import cluster_bootstrap, cluster_sums, percentile_interval
-from evalsuite.stats.clusters import Codes, Floats, cluster_codes, jackknife_moments
+from evalsuite.stats.clusters import (
+    Codes,
+    Floats,
+    cluster_codes,
+    codes_or_rows,
+    jackknife_moments,
+)
 from evalsuite.stats.estimate import MIN_CLUSTERS, Estimate, t_interval, t_quantile, undefined
 
 Interval = Literal["robust", "wilson", "bootstrap"]
@@ -227,12 +233,12 @@ def pairwise_rates(
     first, second = np.minimum(left, right), np.maximum(left, right)
     pair, keys = pd.factorize(first * max(len(labels), 1) + second, sort=True)
     wins = np.where(right == first, y, 1 - y)
-    groups = [_row_clusters(rows[name]) for name in names]
+    groups = [codes_or_rows(rows[name]) for name in names]
     codes: Codes | tuple[Codes, ...] = (
         groups[0][0] if len(groups) == 1 else tuple(code for code, _ in groups)
     )
     found = jackknife_moments(wins, codes, groups=pair.astype(np.int64), n_groups=len(keys))
-    known = np.bincount(pair, weights=groups[0][1], minlength=len(keys)) > 0
+    known = np.bincount(pair, weights=groups[0][1].astype(np.float64), minlength=len(keys)) > 0
     by = f"by {cluster_name}" + (", two-way" if len(names) > 1 else "")
     out = []
     for i, key in enumerate(np.asarray(keys)):
@@ -338,12 +344,3 @@ def _factor_policies(rows: pd.DataFrame) -> tuple[tuple[Codes, Codes], list[str]
     codes, labels = pd.factorize(both, sort=True)
     codes = codes.astype(np.int64)
     return (codes[: len(rows)], codes[len(rows) :]), [str(label) for label in labels]
-
-
-def _row_clusters(labels: pd.Series) -> tuple[Codes, Floats]:
-    """Codes where a missing label is a cluster of its own, and 1.0 where there was a label."""
-    codes, unique = pd.factorize(labels)
-    codes = codes.astype(np.int64)
-    alone = codes < 0
-    codes[alone] = len(unique) + np.arange(int(alone.sum()))
-    return codes, (~alone).astype(np.float64)
