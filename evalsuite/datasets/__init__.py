@@ -7,37 +7,35 @@ the order there is the order of asking. Proved by tests/datasets.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from evalsuite.datasets import alpaca_eval, files, hub, own, pairs, posts, release, summeval
 from evalsuite.datasets.build import Builder
 from evalsuite.datasets.files import RawRow
+from evalsuite.datasets.own import parse_map
 from evalsuite.datasets.release import PolicyName, parse_policy
 from evalsuite.errors import ConfigError, DataError
-from evalsuite.tables import Source, Tables, write_atomically
+from evalsuite.tables import Source, Tables
 
-__all__ = ["FORMATS", "PolicyName", "Progress", "load", "parse_policy"]
+if TYPE_CHECKING:
+    from rich import progress as rich_progress
+
+__all__ = ["FORMATS", "PolicyName", "Report", "load", "parse_map", "parse_policy"]
 
 FORMATS: dict[str, ModuleType] = {
     "release": release,
+    "own": own,
     "pairs": pairs,
     "posts": posts,
     "summeval": summeval,
     "alpaca_eval": alpaca_eval,
-    "own": own,
 }
 
-Progress = Callable[[str, int, int], None]
+Report = Callable[[str, int, int], None]
 """Called now and then with the file's name, the bytes read so far and the bytes of all files."""
-
-
-class _Refused(NamedTuple):
-    error: DataError
-    raw: object
 
 
 def load(
@@ -47,7 +45,7 @@ def load(
     field_map: Mapping[str, str] | None = None,
     on_error: Literal["raise", "skip"] | str = "raise",
     rejected_path: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Report | rich_progress.Progress | None = None,
 ) -> Tables:
     """Read labels from files, folders or Hugging Face ids, put together into one set of tables.
 
@@ -55,7 +53,7 @@ def load(
     field: your column} for your own data (see `own`). on_error: "raise" stops at the first bad
     row; "skip" goes on, counts the refused rows in `left_out` and, where `rejected_path` is given,
     writes them there as JSON lines {file, line, reason, row}. The file is only made when a row was
-    refused.
+    refused. progress: a function (see `Report`), or a rich progress display, which gets one task.
 
     Labels that one labeler gave twice are dropped and counted, and so is a file whose very bytes
     came before: labels without a labeler cannot be told apart otherwise. In a folder, files of no
@@ -74,10 +72,10 @@ def load(
         raise ConfigError("no path to load; allowed one or more")
     loader = _Loader("own" if field_map else format, dict(field_map or {}), on_error == "skip")
     try:
-        loader.read(many, progress)
+        loader.read(many, reporting(progress))
     finally:
         if rejected_path is not None and loader.refused:
-            _write_rejected(Path(rejected_path), loader.refused)
+            files.write_refused(Path(rejected_path), loader.refused)
     if loader.builder.empty:
         raise loader.nothing(many)
     return loader.builder.tables(loader.sources)
@@ -91,9 +89,9 @@ class _Loader:
         self.add_own = own.reader(field_map)
         self.builder = Builder()
         self.sources: list[Source] = []
-        self.refused: list[_Refused] = []
+        self.refused: list[files.Refused] = []
 
-    def read(self, paths: list[str | Path], progress: Progress | None) -> None:
+    def read(self, paths: list[str | Path], report: Report | None) -> None:
         """Read every file behind the paths."""
         found: list[tuple[Path, bool]] = []
         for path in paths:
@@ -107,18 +105,18 @@ class _Loader:
         for path, in_folder in found:
             start = done
 
-            def report(read: int, name: str = path.name, start: int = start) -> None:
-                if progress is not None:
-                    progress(name, start + read, total)
+            def tell(read: int, name: str = path.name, start: int = start) -> None:
+                if report is not None:
+                    report(name, start + read, total)
 
             sha256 = files.digest(path)
             if sha256 in seen:
                 self.builder.left_out[f"file with the bytes of another ({path.name})"] += 1
             else:
                 seen.add(sha256)
-                self._rows(path.name, files.rows(path, report), sha256, in_folder)
+                self._rows(path.name, files.rows(path, tell), sha256, in_folder)
             done += path.stat().st_size
-            report(done - start)
+            tell(done - start)
 
     def _hub(self, name: str) -> None:
         rows = hub.HubRows(name)
@@ -146,7 +144,7 @@ class _Loader:
                 placed = row.place(error, name)
                 if not self.skip:
                     raise placed from None
-                self.refused.append(_Refused(placed, row.raw))
+                self.refused.append(files.Refused(placed, row.raw))
                 self.builder.left_out[f"refused: {error.field or error.problem}"] += 1
         if count == 0 and not self.skip:
             raise DataError("file has no row", file=name, allowed="at least one row")
@@ -178,6 +176,22 @@ class _Loader:
         return DataError("no row of a known format", file=names, allowed=_formats())
 
 
+def reporting(progress: Report | rich_progress.Progress | None) -> Report | None:
+    """The function behind a `progress` argument; a rich display gets a task of its own."""
+    from rich.progress import Progress
+
+    if not isinstance(progress, Progress):
+        return progress
+    display = progress
+    task = display.add_task("loading", total=None)
+
+    def report(name: str, done: int, total: int) -> None:
+        text = f"loading {name} (kB)"
+        display.update(task, description=text, completed=done // 1000, total=total // 1000)
+
+    return report
+
+
 def _detect(row: dict[str, Any]) -> str | None:
     return next((name for name, module in FORMATS.items() if module.recognises(row)), None)
 
@@ -190,16 +204,3 @@ def _unknown(row: dict[str, Any]) -> DataError:
     columns = ", ".join(map(str, row)) or "none"
     problem = f"fields of no known format ({columns})"
     return DataError(problem, field="format", allowed=f"{_formats()}; or your own with a field map")
-
-
-def _write_rejected(path: Path, refused: list[_Refused]) -> None:
-    def lines() -> Iterator[str]:
-        for error, raw in refused:
-            place = {"file": error.file, "line": error.line, "reason": str(error), "row": raw}
-            yield json.dumps(place, default=str) + "\n"
-
-    try:
-        write_atomically(path, lambda temporary: temporary.write_text("".join(lines()), "utf-8"))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise DataError(problem, file=str(path)) from None

@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -21,6 +21,7 @@ import orjson
 from evalsuite.datasets.fields import TextRow
 from evalsuite.errors import DataError
 from evalsuite.records import shown
+from evalsuite.tables import write_atomically
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
 KNOWN = f"{', '.join(SUFFIXES)}, each perhaps with .gz"
@@ -45,6 +46,31 @@ class RawRow(NamedTuple):
         if self.number is None or self.unit == "line":
             return error.at(file, self.number)
         return error.at(f"{file}, {self.unit} {self.number}", None)
+
+
+class Refused(NamedTuple):
+    """A refused row: why and where, and the row itself as far as it could be read."""
+
+    error: DataError
+    raw: object
+
+
+def write_refused(path: Path, refused: Iterable[Refused]) -> None:
+    """Write refused rows as JSON lines {file, line, reason, row}, atomically.
+
+    Raises DataError when the file cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            for error, raw in refused:
+                row = {"file": error.file, "line": error.line, "reason": str(error), "row": raw}
+                file.write(json.dumps(row, default=str) + "\n")
+
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise DataError(f"cannot be written ({error.strerror})", file=str(path)) from None
 
 
 class _FileError(Exception):

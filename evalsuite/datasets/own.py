@@ -12,7 +12,7 @@ Proved by tests/datasets/test_own.py.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from evalsuite.datasets import fields
@@ -23,8 +23,8 @@ from evalsuite.records import Comparison, Post, Rating, Summary
 if TYPE_CHECKING:
     from evalsuite.datasets.build import Builder
 
-COMPARISON = ("left_text", "right_text", "left_policy", "right_policy", "choice")
-RATING = ("text", "policy", "axis", "value")
+COMPARISON = ("left", "right", "left_policy", "right_policy", "choice")
+RATING = ("summary", "policy", "axis", "value")
 OPTIONAL = (
     "post", "title", "section", "domain", "source_id", "labeler", "batch", "split",
     "strength", "group", "left_chars", "right_chars", "chars", "low", "high",
@@ -42,6 +42,19 @@ def recognises(row: Row) -> bool:
     return {"left_policy", "right_policy", "choice"} <= row.keys() or set(RATING[1:]) <= row.keys()
 
 
+def parse_map(pairs: Iterable[str]) -> dict[str, str]:
+    """A field map from texts such as "choice=vote". Raises ConfigError on one without "="."""
+    out: dict[str, str] = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not (field and equals and column):
+            raise ConfigError(f"map is {pair!r}; allowed field=column")
+        if field in out:
+            raise ConfigError(f"field {field!r} is mapped twice, to {out[field]!r} and {column!r}")
+        out[field] = column
+    return out
+
+
 def reader(field_map: Mapping[str, str]) -> Adder:
     """A function that adds one row read through `field_map` ({field: column}).
 
@@ -50,8 +63,8 @@ def reader(field_map: Mapping[str, str]) -> Adder:
     for field in field_map:
         if field not in ALLOWED:
             near = difflib.get_close_matches(field, ALLOWED, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown field {field!r}{hint} allowed: {', '.join(ALLOWED)}")
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigError(f"unknown field {field!r}{hint}; allowed {', '.join(ALLOWED)}")
 
     def add_mapped(row: Row, builder: Builder) -> None:
         renamed = TextRow(row) if isinstance(row, TextRow) else dict(row)
@@ -104,7 +117,8 @@ def _post(row: Row, builder: Builder) -> Post | None:
 
 
 def _summary(row: Row, side: str, post: Post | None, builder: Builder) -> Summary:
-    policy, key, chars = fields.name(row, f"{side}policy"), f"{side}text", f"{side}chars"
+    policy = fields.name(row, f"{side}policy")
+    key, chars = side.rstrip("_") or "summary", f"{side}chars"
     if key not in row and chars in row:
         return builder.summary(policy, None, post, fields.length(row, chars))
     return builder.summary(policy, fields.text(row, key), post)

@@ -1,0 +1,175 @@
+"""`evalsuite data`: what is in a file of labels, the TL;DR filter, and simulated labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from evalsuite.datasets.own import COMPARISON, OPTIONAL, RATING
+from evalsuite.errors import ConfigError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look into files of labels, filter raw posts, write simulated labels.",
+)
+
+PATHS = (
+    "A file (.json, .jsonl, .csv, .parquet, each perhaps .gz), a folder, or org/name on the hub."
+)
+FIELDS = (
+    "Your column for one of our fields; repeat for several. Comparisons need "
+    f"{', '.join(COMPARISON)}; ratings {', '.join(RATING)}. Optional: {', '.join(OPTIONAL)}."
+)
+SHOWN_REFUSED = 5
+
+
+class OnError(StrEnum):
+    """What to do with a row that its format does not allow."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+@app.command()
+def check(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=PATHS)],
+    map_: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads this form
+        typer.Option("--map", metavar="FIELD=COLUMN", help=FIELDS),
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="release, own, pairs, posts, summeval or alpaca_eval.")
+    ] = "auto",
+    on_error: Annotated[
+        OnError, typer.Option(help="Stop at the first bad row, or count it and go on.")
+    ] = OnError.SKIP,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for check.csv and the refused rows, rejected.jsonl."),
+    ] = None,
+) -> None:
+    """Say what is in files of labels, and which rows would be refused.
+
+    Rows, posts, policies, labelers, batches, splits, choices, confidence, empty
+    and identical texts, repeated labels, refused rows.
+
+    Exit code 0: every row is good; 1: some were refused; 2: unreadable.
+
+    \b
+    Examples:
+      evalsuite data check comparisons/
+      evalsuite data check batch18.json --on-error raise
+      evalsuite data check mine.csv --map left=answer_a --map right=answer_b \\
+          --map left_policy=model_a --map right_policy=model_b --map choice=vote
+    """
+    import tempfile
+
+    from evalsuite.datasets import load, parse_map
+    from evalsuite.datasets.check import describe
+    from evalsuite.tables import write_atomically
+
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        rejected = (out or Path(temporary)) / "rejected.jsonl"
+        if out is not None:
+            _folder(out)
+        with _progress() as progress:
+            tables = load(
+                paths, format=format_, field_map=parse_map(map_ or []), on_error=on_error.value,
+                rejected_path=rejected, progress=progress,
+            )  # fmt: skip
+        found = describe(tables)
+        for section, rows in found.groupby("section", sort=False):
+            _print_counts(console, str(section), zip(rows["item"], rows["count"], strict=True))
+        refused = sum(n for why, n in tables.left_out.items() if why.startswith("refused: "))
+        if refused:
+            _print_refused(console, rejected, refused)
+        if out is not None:
+            write_atomically(out / "check.csv", lambda path: found.to_csv(path, index=False))
+    raise typer.Exit(1 if refused else 0)
+
+
+def _print_counts(console: Console, title: str, rows: Iterable[tuple[str, int]]) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_column("item", overflow="fold")
+    table.add_column("count", justify="right")
+    for item, count in rows:
+        table.add_row(_plain(item), f"{count:,}")
+    console.print(f"[bold]{title}[/]", table, "", sep="\n")
+
+
+def _print_refused(console: Console, rejected: Path, refused: int) -> None:
+    console.print(f"[bold]{refused:,} rows refused; the first of them:")
+    with rejected.open(encoding="utf-8") as lines:
+        for line, _ in zip(lines, range(SHOWN_REFUSED), strict=False):
+            console.print("  " + _plain(json.loads(line)["reason"]), soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).replace("[", r"\[")
+
+
+def _folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be made ({error.strerror})") from None
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+
+
+@app.command("filter")
+def filter_(
+    path: Annotated[Path, typer.Argument(help="Raw posts: a file or a folder of JSON lines.")],
+    out: Annotated[Path, typer.Option(help="Folder for the two sets and the counts.")],
+    tokenizer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Hugging Face tokenizer that counts tokens, e.g. gpt2. Without it a rule "
+                     "like GPT-2's, which counts a little low, and no download."),
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="Stop at the first bad row, or write it to OUT/rejected.jsonl.")
+    ] = OnError.RAISE,
+) -> None:  # fmt: skip
+    """Filter raw Reddit posts as the paper did, counting every drop by its rule.
+
+    Rows have subreddit, title and body (or post, selftext, content), the TL;DR
+    inside the body or in summary.
+
+    OUT/queries.jsonl has what passes rules 1 to 6, OUT/supervised.jsonl what
+    passes 7 too (TL;DRs of 24 to 48 tokens), OUT/filter.csv the rows dropped by
+    each rule. About 5% of rows have the split "valid". All is written or nothing.
+
+    \b
+    Examples:
+      evalsuite data filter corpus-webis-tldr-17.jsonl.gz --out tldr
+      evalsuite data filter raw/ --out tldr --tokenizer gpt2
+    """
+    from evalsuite.datasets.filter import gpt2_pieces, tokenizer_count
+    from evalsuite.datasets.filter_files import filter_files
+
+    count = gpt2_pieces if tokenizer is None else tokenizer_count(tokenizer)
+    _folder(out)
+    with _progress() as progress:
+        counts, refused = filter_files(path, out, count, on_error is OnError.SKIP, progress)
+    table = Table("rule", "dropped", "left", box=None, title=f"{counts.rows:,} rows")
+    for rule, dropped, left in counts.table():
+        table.add_row(rule, f"{dropped:,}", f"{left:,}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{counts.queries:,} queries, {counts.supervised:,} in the supervised set, {out}")
+    if refused:
+        console.print(f"{refused:,} rows refused, in {out / 'rejected.jsonl'}")
