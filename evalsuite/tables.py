@@ -156,7 +156,8 @@ class Tables:
         rows = self.comparisons if rows is None else rows
         known = self.summaries.set_index("summary_id")
         if self.scores is not None:
-            known = known.join(self.scores.set_index("summary_id"))
+            scores = self.scores.set_index("summary_id")
+            known = known.join(scores.drop(columns=known.columns.intersection(scores.columns)))
         columns = list(columns)
         out = rows.copy()
         for side in ("left", "right"):
