@@ -159,6 +159,12 @@ def policy_style(policy: str) -> PolicyStyle:
     return PolicyStyle(_label(policy, name), colour, marker, look.linestyle, order)
 
 
+def model_label(policy: str) -> str:
+    """A policy in words without its decoding: "6.7B supervised" of `sup4_6b_t.7`."""
+    nan = math.nan
+    return _label(policy, parse_policy(policy)._replace(temperature=nan, top_p=nan))
+
+
 def _label(policy: str, name: PolicyName) -> str:
     """A policy in words: "6.7B supervised, T=0.7", "1.3B PPO (rm3), KL 9.4"."""
     if name.method == "reference":
