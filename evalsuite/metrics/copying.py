@@ -11,11 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from evalsuite.errors import StatisticsError
-from evalsuite.metrics.tokens import Ints, Match, common_subsequence, match, share, tokenise
+from evalsuite.metrics.tokens import (
+    Ints,
+    Match,
+    common_subsequence,
+    match,
+    number_texts,
+    share,
+    tokenise,
+)
 
 
 def copying(summaries: Sequence[str], posts: Sequence[str]) -> NDArray[np.float64]:
@@ -31,7 +38,7 @@ def copying(summaries: Sequence[str], posts: Sequence[str]) -> NDArray[np.float6
         raise StatisticsError(
             f"posts has {len(posts)} texts for {len(summaries)} summaries; allowed one for each"
         )
-    codes, texts = pd.factorize(np.array([*summaries, *posts], dtype=object))
+    codes, texts = number_texts([*summaries, *posts])
     tokens = tokenise(texts).tokens
     n = len(summaries)
     rows, post_of = np.unique(codes[n:], return_inverse=True)

@@ -18,14 +18,22 @@ Proof: tests/metrics/test_extractive.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from evalsuite.errors import StatisticsError
-from evalsuite.metrics.tokens import Ints, Match, Ragged, as_strings, match, share, tokenise
+from evalsuite.metrics.tokens import (
+    Ints,
+    Match,
+    Ragged,
+    as_strings,
+    match,
+    number_texts,
+    share,
+    tokenise,
+)
 
 ORDERS = 3
 COLUMNS = ("coverage", "density", "compression", *(f"novel_{n}" for n in range(1, ORDERS + 1)))
@@ -45,7 +53,7 @@ def extractive(summaries: Sequence[str], posts: Sequence[str]) -> pd.DataFrame:
         raise StatisticsError(
             f"posts has {len(posts)} texts for {len(summaries)} summaries; allowed one for each"
         )
-    codes, texts = pd.factorize(np.array([*summaries, *posts], dtype=object))
+    codes, texts = number_texts([*summaries, *posts])
     tokens = tokenise(texts).tokens
     n = len(summaries)
     rows, post_of = np.unique(codes[n:], return_inverse=True)

@@ -29,6 +29,7 @@ from evalsuite.metrics.tokens import (
     Ragged,
     common_subsequence,
     match,
+    number_texts,
     tokenise,
 )
 
@@ -64,7 +65,7 @@ def rouge(
             f"references has {len(references)} texts for {len(summaries)} summaries; "
             "allowed one for each"
         )
-    codes, texts = pd.factorize(np.array([*summaries, *references], dtype=object))
+    codes, texts = number_texts([*summaries, *references])
     words = rouge_words(tokenise(texts), stem=stem)
     n = len(summaries)
     return pd.DataFrame(as_columns(rouge_pairs(words, codes[:n], codes[n:])))

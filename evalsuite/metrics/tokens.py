@@ -78,6 +78,13 @@ class Corpus(NamedTuple):
     vocabulary: list[str]
 
 
+def number_texts(texts: Iterable[str]) -> tuple[Ints, list[str]]:
+    """A number for each text, equal texts alike, and the distinct texts in that numbering."""
+    numbers: dict[str, int] = {}
+    codes = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return np.array(codes, dtype=np.int64), list(numbers)
+
+
 def tokenise(texts: Iterable[str]) -> Corpus:
     """Regex word and punctuation tokens of lower-cased texts, as numbers over one vocabulary."""
     numbers: defaultdict[str, int] = defaultdict()
