@@ -7,8 +7,10 @@ import math
 import re
 import shutil
 import subprocess
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -45,12 +47,20 @@ def record(name: str, **more: object) -> dict[str, object]:
     }  # fmt: skip
 
 
+@cache
+def picture(kind: str) -> bytes:
+    with TemporaryDirectory() as home:
+        fig, ax = style.figure("double", 2.5)
+        ax.plot([0, 1], [0, 1])
+        png, pdf = style.save(fig, Path(home) / "figure", dpi=60)
+        return (png if kind == "png" else pdf).read_bytes()
+
+
 def put(folder: Path, name: str, table: pd.DataFrame | None = None, **more: object) -> Path:
     home = folder / name
     home.mkdir(parents=True)
-    fig, ax = style.figure("double", 2.5)
-    ax.plot([0, 1], [0, 1])
-    style.save(fig, home / "figure", dpi=60)
+    for kind in ("png", "pdf"):
+        (home / f"figure.{kind}").write_bytes(picture(kind))
     (estimates() if table is None else table).to_csv(home / "table.csv", index=False)
     (home / "provenance.json").write_text(json.dumps(record(name, **more)), "utf-8")
     return home
