@@ -9,6 +9,7 @@ reference summaries.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,8 @@ def missing(tables: Tables) -> str | None:
 
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
     """Rates against the reference of best-of-N, PPO and base policies, with their KL in nats."""
-    rows, left_out = tables.comparisons, {}
+    rows = tables.comparisons
+    left_out: dict[str, int] = {}
     if options.splits:
         kept = rows["split"].isin(options.splits)
         left_out["comparisons of other splits"] = int((~kept).sum())
@@ -209,7 +211,11 @@ def _mark_sizes(ax: Axes, sizes: list[float], far: float) -> None:
         if all(abs(at[n] - at[other]) > room for other in shown):
             shown.append(n)
     for n in sizes:
-        place = {"transform": ax.get_xaxis_transform(), "clip_on": False, "color": style.MUTED}
+        place: dict[str, Any] = {
+            "transform": ax.get_xaxis_transform(),
+            "clip_on": False,
+            "color": style.MUTED,
+        }
         ax.plot([float(kl_bound(n))] * 2, [1.0, 1.02], lw=0.6, **place)
         if n in shown:
             ax.text(

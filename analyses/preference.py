@@ -70,7 +70,8 @@ def missing(tables: Tables) -> str | None:
 
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
     """Rates of all ordered pairs and Bradley-Terry strengths; nothing is random here."""
-    rows, left_out = tables.comparisons, {}
+    rows = tables.comparisons
+    left_out: dict[str, int] = {}
     if options.splits:
         kept = rows["split"].isin(options.splits)
         left_out["comparisons of other splits"] = int((~kept).sum())

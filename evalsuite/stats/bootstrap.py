@@ -77,6 +77,7 @@ def percentile_interval(
     n_clusters: int,
     method: str,
     level: float = 0.95,
+    df: float | None = None,
 ) -> Estimate:
     """Expanded percentile interval, with the standard deviation of the draws as SE.
 
@@ -85,7 +86,8 @@ def percentile_interval(
     further out, at Phi(-sqrt(G/(G-1)) t(G-1)), which gives the t interval back for a mean of
     symmetric data, yet stays inside the range of the statistic and keeps its asymmetry. It was
     preferred to BCa and bootstrap-t, which need an acceleration or an SE in every resample and
-    are erratic when clusters are few. The SE carries the same G/(G-1).
+    are erratic when clusters are few. The SE carries the same G/(G-1). df: the effective number of
+    clusters less one where their sizes differ (`ClusterMoments.df`); G - 1 by default.
 
     draws: (r,) from `cluster_bootstrap`; undefined (NaN) draws are left out and `method` counts
     them. Fewer than `MIN_CLUSTERS` clusters, or more than 5% undefined draws: the interval is NaN
@@ -94,7 +96,8 @@ def percentile_interval(
 
     Source: Hesterberg 2015, "What teachers should know about the bootstrap", section 3.2.
     """
-    quantile = t_quantile(level, n_clusters - 1)
+    freedom = max(n_clusters - 1 if df is None else df, 1.0)
+    quantile = t_quantile(level, freedom)
     if not math.isfinite(value):
         return undefined(method, n=n, n_clusters=n_clusters, level=level)
     sample = np.asarray(draws, dtype=np.float64)
@@ -110,7 +113,7 @@ def percentile_interval(
 
     if n_clusters < 2 or len(defined) < 2 or np.ptp(defined) < 1e-12:
         return without_interval(math.nan, "the resamples do not vary")
-    inflation = math.sqrt(n_clusters / (n_clusters - 1))
+    inflation = math.sqrt((freedom + 1) / freedom)
     se = float(defined.std(ddof=1)) * inflation
     if n_clusters < MIN_CLUSTERS:
         return without_interval(se, f"{n_clusters} clusters, {MIN_CLUSTERS} needed")

@@ -97,7 +97,7 @@ def preference_rate(
         )
         name = f"bootstrap {method}" if clusters is None else f"cluster bootstrap {method}"
         return percentile_interval(
-            moments.value, draws, n=n, n_clusters=groups, method=name, level=level
+            moments.value, draws, n=n, n_clusters=groups, method=name, level=level, df=moments.df
         )
     plain = clusters is None
     if interval == "wilson":
