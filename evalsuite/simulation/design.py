@@ -55,7 +55,8 @@ STAGES = (
     Stage(
         ("batch6", "batch7"), ("train",), 0.12,
         (*_against("ref", "sup2_bo8_rm1 sup3_6b sup3_bo8_rm2 sup3_ppo_rm1", 1.2),
-         *_against("sup2", "sup2_bo8_rm1 sup3_6b", 1.2), *_against("ref", "sup3 sup3_bo63_rm2", 0.6),
+         *_against("sup2", "sup2_bo8_rm1 sup3_6b", 1.2),
+         *_against("ref", "sup3 sup3_bo63_rm2", 0.6),
          *_against("sup3_ppo_rm1", "sup3_bo8_rm2 sup3_bo63_rm2 sup3", 0.6),
          *_against("sup3_bo8_rm2", "sup3 sup3_bo63_rm2", 0.4)),
     ),
@@ -78,7 +79,7 @@ STAGES = (
          ("sup4_6b", "sup4_6b_ppo_rm4_6b_kl14", 0.8),
          ("sup4_t0.7", "sup4_t0.7", 1.5), ("sup4_6b_t0.7", "sup4_6b_t0.7", 1.5),
          ("sup4_6b_ppo_rm4_6b_kl14_t.7", "sup4_6b_ppo_rm4_6b_kl14_t.7", 1.5),
-         *_against("ref", "sup4_ppo_rm4_t.7 sup4_6b_ppo_rm4_6b_kl14_t.7", 0.5)),
+         *_against("ref", "sup4_12b_t0.7 sup4_ppo_rm4_t.7 sup4_6b_ppo_rm4_6b_kl14_t.7", 0.5)),
     ),
     Stage(
         ("edit_b2_eval_test",), ("valid2",), 0.015,
@@ -116,10 +117,6 @@ class Items(NamedTuple):
     swapped: NDArray[np.bool_]
     split: Ints
 
-    def take(self, rows: Ints) -> Items:
-        """The named items, in that order."""
-        return Items(*(column[rows] for column in self))
-
 
 def batches() -> Iterator[tuple[int, str]]:
     """(stage number, batch name) of every batch in time order."""
@@ -150,7 +147,9 @@ def draw_items(domain: str, items: int, posts: int, rng: np.random.Generator) ->
     chosen = [(b, s, name) for b, (s, name) in enumerate(batches()) if STAGES[s].domain == domain]
     shares = [STAGES[s].share / len(STAGES[s].batches) for _, s, _ in chosen]
     counts = split_evenly(items, shares)
-    pool = split_evenly(posts, shares)
+    # Short menus get more posts: two fifths of a menu a post keep the pairs near their weights.
+    labels_a_post = [min(6.0, max(1.0, len(STAGES[s].pairs) / 2.5)) for _, s, _ in chosen]
+    pool = split_evenly(posts, [a / b for a, b in zip(shares, labels_a_post, strict=True)])
     parts = []
     start = 0
     for (batch, number, name), count, here in zip(chosen, counts, pool, strict=True):
@@ -173,7 +172,14 @@ def draw_items(domain: str, items: int, posts: int, rng: np.random.Generator) ->
             )
         )  # fmt: skip
         start += here
-    return Items(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Items(
+        np.concatenate([part.stage for part in parts]),
+        np.concatenate([part.batch for part in parts]),
+        np.concatenate([part.post for part in parts]),
+        np.concatenate([part.pair for part in parts]),
+        np.concatenate([part.swapped for part in parts]),
+        np.concatenate([part.split for part in parts]),
+    )
 
 
 class Labels(NamedTuple):

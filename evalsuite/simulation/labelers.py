@@ -14,20 +14,25 @@ tests/simulation/test_labelers.py recovers the parameters from answers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evalsuite.errors import ConfigError
-from evalsuite.simulation.language import WEIGHTS, Ints
-from evalsuite.simulation.world import Floats, Parts, World
+from evalsuite.simulation.language import WEIGHTS, Ints, language
+from evalsuite.simulation.ragged import Ragged
+from evalsuite.simulation.world import Floats, Parts, Posts, World
 
 AXES = ("overall", "accuracy", "coverage", "coherence")
 """Axes of a rating, in the release's order."""
 
 STRENGTH_CUTS = np.array([0.8, 1.8, 3.2])
 """Distances from 0 at which an average labeler says 2, 3 and 4 instead of 1."""
+
+RATING_NOISE = 0.5
+"""SD of a labeler's mood on a summary, and of the noise of each axis."""
 
 PLANTED = ("hardly reads", "favours the left", "grows careless")
 MIN_PLANTED = 12
@@ -149,9 +154,32 @@ class Crowd(NamedTuple):
         beyond what the summary explains; each axis adds noise of its own (SD .5).
         """
         who = np.asarray(labeler)
-        noise = rng.normal(0, 0.5, size=(len(who), 1)) + rng.normal(0, 0.5, size=(len(who), 4))
+        mood = rng.normal(0, RATING_NOISE, size=(len(who), 1))
+        noise = mood + rng.normal(0, RATING_NOISE, size=(len(who), 4))
         felt = latent_ratings(parts, chars) + self.leniency[who][:, None] + noise
-        return np.clip(np.rint(felt), 1, 7).astype(np.int64)
+        return np.asarray(np.clip(np.rint(felt), 1, 7).astype(np.int64))
+
+
+def answer(
+    world: World,
+    crowd: Crowd,
+    posts: Posts,
+    left: Sequence[str],
+    right: Sequence[str],
+    labeler: ArrayLike,
+    rng: np.random.Generator,
+    time: ArrayLike = 0.0,
+) -> Answers:
+    """Simulated judge: answers of labelers (n,) to n comparisons of any texts, whoever wrote them.
+
+    posts: the n posts. left, right: n texts each, read back into facts as `World.utility` does.
+    """
+    sides = [
+        Ragged.from_rows([language().encode(text) for text in texts]) for texts in (left, right)
+    ]
+    utility = [world.utilities(posts.facts, side, posts.domain) for side in sides]
+    chars = [np.array([len(text.strip()) for text in texts]) for texts in (left, right)]
+    return crowd.compare(labeler, (utility[0], utility[1]), (chars[0], chars[1]), rng, time)
 
 
 def latent_ratings(parts: Parts, chars: ArrayLike) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,7 +185,11 @@ NEWS = Domain(
         ("since {since}", "ever since {since}", "starting {since}"),
         ("people feel {feeling}", "residents are so {feeling}", "it left families {feeling}"),
         ("police tried {tried}", "{tried} did not help", "a plan of {tried} failed"),
-        ("critics may {request} .", "lawyers plan to {request} .", "the people have to {request} ."),
+        (
+            "critics may {request} .",
+            "lawyers plan to {request} .",
+            "the people have to {request} .",
+        ),
     ),
     greetings=(),
     opening="according to police , [relation] [name] [act] [object] [place] after a long "
@@ -294,7 +299,7 @@ class Language:
 
     @cached_property
     def clean(self) -> NDArray[np.bool_]:
-        """(V + 1, V + 1): whether some clean text of the world says the second word after the first.
+        """(V + 1, V + 1): whether a clean text of the world says the second word after the first.
 
         Summaries say any subset of the pieces in order, clauses joined by a separator; posts say
         whole sentences in any order. Both count as clean: copying a sentence is not garbling.
@@ -349,9 +354,9 @@ class Language:
     ) -> None:
         for element in elements:
             for run in element:
-                for before, after in zip(run, run[1:], strict=False):
+                for before, after in pairwise(run):
                     self._allow(before, after, allowed)
-        for left, right in zip(elements, elements[1:], strict=False):
+        for left, right in pairwise(elements):
             self._allow(_last(left), _first(right), allowed)
 
     def _allow(self, before: set[str], after: set[str], allowed: NDArray[np.bool_]) -> None:

@@ -111,10 +111,8 @@ def write(domain: str, plan: Plan) -> Ragged:
     return Ragged.from_matrix(np.concatenate(blocks, axis=1))
 
 
-def garble(
-    text: Ragged, events: Ints, domain: str, rng: np.random.Generator
-) -> Ragged:
-    """Texts with `events` (n,) slips each: a word swapped with the next, or replaced by any word."""
+def garble(text: Ragged, events: Ints, domain: str, rng: np.random.Generator) -> Ragged:
+    """Texts with `events` (n,) slips each: a word swaps with the next or becomes any other."""
     tokens = text.tokens.copy()
     starts, lengths = text.offsets[:-1], text.lengths
     words = domain_words(domain)

@@ -122,7 +122,7 @@ def untilted(policy: Policy, difficulty: Floats, own: NDArray[np.int8]) -> Odds:
     keep = 1 / (1 + np.exp(-log_odds))
     states = np.stack([1 - keep, keep * (1 - policy.wrong), keep * policy.wrong], axis=-1)
     wording = (own[..., None] == np.arange(3)) * policy.copy + (1 - policy.copy) / 3
-    pads = policy.wordy * 0.5 ** np.arange(PAD_CLAUSES)
+    pads = policy.wordy * 0.5 ** np.arange(PAD_CLAUSES, dtype=np.float64)
     return Odds(states, wording, np.full(3, 1 / 3), pads, policy.again, policy.slips)
 
 
@@ -240,7 +240,9 @@ def _plans(policy: Policy, posts: Posts, rng: np.random.Generator) -> tuple[Plan
     if tries > 1:
         proxy = policy.proxy
         if proxy is None:
-            raise ConfigError(f"policy {policy.name}: best_of is {tries}; allowed only with a proxy")
+            raise ConfigError(
+                f"policy {policy.name}: best_of is {tries}; allowed only with a proxy"
+            )
         score = (state == 1) @ (proxy.fact * WEIGHTS) + proxy.invented * (state == 2).sum(axis=-1)
         score += proxy.pad * pads.sum(axis=-1) + proxy.again * again + proxy.slip * slips
         score += proxy.style * ((wording == 0).sum(axis=-1) + (separator == 0).sum(axis=-1))

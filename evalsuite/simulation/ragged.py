@@ -7,6 +7,7 @@ lists.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ class Ragged(NamedTuple):
         """One string a row; `spaced[id]` is the word with the space before it (if it has one)."""
         words = [spaced[i] for i in self.tokens.tolist()]
         bounds = self.offsets.tolist()
-        return ["".join(words[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        return ["".join(words[a:b]) for a, b in pairwise(bounds)]
 
 
 def _offsets(lengths: ArrayLike) -> Ints:

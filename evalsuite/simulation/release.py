@@ -1,8 +1,8 @@
 """Write a world as files in the format of the OpenAI release, and its truth beside them.
 
-    comparisons/batch3.json ... edit_b2_eval_test.json, cnndm0.json    one JSON object a line
-    axis_evals/tldraxis1.json, cnndm1.json                             one JSON object a line
-    truth/truth.json                                                   seed, labelers, policies, pairs
+    comparisons/batch3.json ... cnndm2.json       one JSON object a line
+    axis_evals/tldraxis1.json, cnndm1.json        one JSON object a line
+    truth/truth.json                              configuration, labelers, policies, expected rates
 
 The same configuration writes the same bytes. Each concern draws from a stream of its own: asking
 for more ratings leaves every comparison as it was. `World(seed)` gives the posts' facts back from
@@ -52,8 +52,8 @@ class WorldConfig:
     seed: int = 0
     comparisons: int = 20_000
     news_share: float = 0.08
-    posts: int = 3_000
-    articles: int = 300
+    posts: int = 4_000
+    articles: int = 400
     labelers: int = 24
     shared: float = 0.2
     labels_each: int = 5
@@ -80,12 +80,12 @@ _ALLOWED: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 
 SMALL = WorldConfig(
-    comparisons=2_000, posts=400, articles=60, labelers=12, ratings=400, news_ratings=300
+    comparisons=2_000, posts=400, articles=90, labelers=12, ratings=400, news_ratings=200
 )
 """A world that is written in half a second, for first looks and tests."""
 
 RELEASE_SIZE = WorldConfig(
-    comparisons=180_000, posts=25_000, articles=2_000, labelers=100, ratings=20_000,
+    comparisons=180_000, posts=34_000, articles=3_400, labelers=100, ratings=20_000,
     news_ratings=8_000,
 )  # fmt: skip
 """About the size of the whole release."""
@@ -199,7 +199,9 @@ def _comparisons(
             }
             lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         put(folder / "comparisons" / f"{name}.json", lines)
-    return _expected_rates(domain, [one[i] for i in given.item], [two[i] for i in given.item], expected)
+    return _expected_rates(
+        domain, [one[i] for i in given.item], [two[i] for i in given.item], expected
+    )
 
 
 class Pair(NamedTuple):
@@ -269,9 +271,17 @@ def _infos(posts: Posts, *, anonymous: bool = False) -> list[orjson.Fragment]:
     ):  # fmt: skip
         row = {"id": identity} if not anonymous else {}
         if posts.domain == "tldr":
-            row |= {"post": text.strip(), "title": title.strip(), "subreddit": domain.sections[number]}
+            row |= {
+                "post": text.strip(),
+                "title": title.strip(),
+                "subreddit": domain.sections[number],
+            }
         else:
-            row |= {"article": text.strip(), "title": title.strip(), "site": domain.sections[number]}
+            row |= {
+                "article": text.strip(),
+                "title": title.strip(),
+                "site": domain.sections[number],
+            }
         out.append(orjson.Fragment(orjson.dumps(row)))
     return out
 
@@ -325,12 +335,14 @@ def _ratings(
     ])  # fmt: skip
     texts = _read(world, posts.take(post), text)
     given = design.assign(count, common, each, crowd, rng)
-    parts = Parts(*(column[given.item] for column in texts.parts))
+    parts = texts.parts.take(given.item)
     values = crowd.rate(given.labeler, parts, texts.chars[given.item], rng).tolist()
     batch = {"tldr": "tldraxis1", "cnndm": "cnndm1"}[domain]
     info = _infos(posts)
     lines = []
-    for item, labeler, value in zip(given.item.tolist(), given.labeler.tolist(), values, strict=True):
+    for item, labeler, value in zip(
+        given.item.tolist(), given.labeler.tolist(), values, strict=True
+    ):
         row = {
             "info": info[post[item]],
             "split": "valid2",

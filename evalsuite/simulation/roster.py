@@ -46,7 +46,7 @@ def _ppo(base: Policy, kl: float, proxy: Proxy, name: str) -> Policy:
 
 @cache
 def roster() -> tuple[Policy, ...]:
-    """The 41 policies: references first, then by family."""
+    """The 40 policies: references first, then by family."""
     final = _ppo(SUP4, 18.0, RM4, "sup4_ppo_rm4_t.7")
     final_6b = _ppo(SUP4_6B, 14.0, RM4_6B, "sup4_6b_ppo_rm4_6b_kl14_t.7")
     return (
@@ -71,6 +71,7 @@ def roster() -> tuple[Policy, ...]:
         SUP4_6B.at(0.62, "sup4_6b_p.8"),
         SUP4_6B.at(0.92, "sup4_6b_p.95"),
         SUP4_12B.at(0.0, "sup4_12b"),
+        SUP4_12B,
         _best_of(SUP2, 8, RM1, "sup2"),
         _best_of(SUP3, 8, RM2, "sup3"),
         _best_of(SUP3, 63, RM2, "sup3"),

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +54,7 @@ AUTHOR_SHARES = (0.25, 0.45, 0.30)
 
 
 class Posts(NamedTuple):
-    """n posts as arrays. All facts and decoys are token ids; index counts posts of the domain.
+    """n posts as arrays. All facts and decoys are token ids; number counts posts of the domain.
 
     facts, decoys: (n, 9). wording: (n, 9) the post's own wordings. difficulty: (n,) added to the
     log odds of keeping a fact, the same for everybody who summarises the post. author: (n,)
@@ -64,7 +63,7 @@ class Posts(NamedTuple):
     """
 
     domain: str
-    index: Ints
+    number: Ints
     facts: Tokens
     decoys: Tokens
     wording: NDArray[np.int8]
@@ -76,7 +75,7 @@ class Posts(NamedTuple):
     reference: Ragged
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.number)
 
     def take(self, rows: ArrayLike) -> Posts:
         """The named posts, in that order, repeats allowed."""
@@ -84,7 +83,7 @@ class Posts(NamedTuple):
         text = self.text.take(rows)
         shift = text.offsets[:-1] - self.text.offsets[rows]
         return Posts(
-            self.domain, self.index[rows], self.facts[rows], self.decoys[rows],
+            self.domain, self.number[rows], self.facts[rows], self.decoys[rows],
             self.wording[rows], self.difficulty[rows], self.author[rows], text,
             self.sentences[rows] + shift[:, None], self.title.take(rows),
             self.reference.take(rows),
@@ -92,8 +91,8 @@ class Posts(NamedTuple):
 
     @property
     def ids(self) -> list[str]:
-        """Ids as the release has them; the index can be read back from them."""
-        return [post_id(self.domain, int(i)) for i in self.index]
+        """Ids as the release has them; the number can be read back from them."""
+        return [post_id(self.domain, int(i)) for i in self.number]
 
 
 def post_id(domain: str, index: int) -> str:
@@ -190,6 +189,13 @@ class Parts(NamedTuple):
     repetitions: Ints
     tokens: Ints
 
+    def take(self, rows: Ints) -> Parts:
+        """The named texts, in that order, repeats allowed."""
+        return Parts(
+            self.coverage[rows], self.contradictions[rows], self.garbled[rows],
+            self.repetitions[rows], self.tokens[rows],
+        )  # fmt: skip
+
 
 def parts_of(facts: Tokens, text: Ragged) -> Parts:
     """Read n token rows back: facts said rightly and wrongly, garbled and repeated word pairs."""
@@ -202,7 +208,7 @@ def parts_of(facts: Tokens, text: Ragged) -> Parts:
     said_row, said_token = said // (lang.unknown + 1), said % (lang.unknown + 1)
     said_slot = lang.slot_of[said_token]
     right = facts[said_row, said_slot] == said_token
-    coverage = np.bincount(said_row[right], WEIGHTS[said_slot[right]], minlength=n)
+    coverage = np.bincount(said_row[right], WEIGHTS[said_slot[right]], n).astype(np.float64)
     wrong = np.bincount(said_row[~right], minlength=n)
     inside = np.flatnonzero(row[1:] == row[:-1]) if len(row) else np.empty(0, dtype=np.int64)
     before, after = tokens[inside].astype(np.int64), tokens[inside + 1].astype(np.int64)
@@ -338,18 +344,17 @@ def _join(parts: Sequence[Posts]) -> Posts:
     if len(parts) == 1:
         return parts[0]
     shifts = np.cumsum([0, *(len(p.text.tokens) for p in parts[:-1])])
-    sentences = np.concatenate(
-        [p.sentences + shift for p, shift in zip(parts, shifts, strict=True)]
-    )
-
-    def arrays(name: str) -> NDArray[np.generic]:
-        return np.concatenate([getattr(p, name) for p in parts])
-
-    def texts(name: str) -> Ragged:
-        return Ragged.concatenate([getattr(p, name) for p in parts])
-
+    sentences = [p.sentences + shift for p, shift in zip(parts, shifts, strict=True)]
     return Posts(
-        parts[0].domain, arrays("index"), arrays("facts"), arrays("decoys"), arrays("wording"),
-        arrays("difficulty"), arrays("author"), texts("text"), sentences, texts("title"),
-        texts("reference"),
-    )  # type: ignore[arg-type]  # fmt: skip
+        parts[0].domain,
+        np.concatenate([p.number for p in parts]),
+        np.concatenate([p.facts for p in parts]),
+        np.concatenate([p.decoys for p in parts]),
+        np.concatenate([p.wording for p in parts]),
+        np.concatenate([p.difficulty for p in parts]),
+        np.concatenate([p.author for p in parts]),
+        Ragged.concatenate([p.text for p in parts]),
+        np.concatenate(sentences),
+        Ragged.concatenate([p.title for p in parts]),
+        Ragged.concatenate([p.reference for p in parts]),
+    )
