@@ -127,12 +127,18 @@ def build_page(
     """Write `folder/index.html` about every analysis found in the folder; return its path.
 
     skipped: analyses left out of this run and why, listed at the end. order: names of analyses in
-    the order wished; others follow by name. A missing or unreadable file is named on the page
-    where its content would stand; the rest of the page is made all the same.
+    the order wished; NAME-VARIANT (a second domain) stands after NAME, others follow by name. A
+    missing or unreadable file is named on the page where its content would stand; the rest of the
+    page is made all the same.
     """
     skipped = dict(skipped or {})
     names = _analyses(folder, order)
     entries = [_entry(folder, name) for name in names]
+    titles = [entry.title for entry in entries]
+    for entry in entries:
+        variant = entry.name.rpartition("-")[2]
+        if titles.count(entry.title) > 1 and variant != entry.name:
+            entry.title += f": {variant}"
     for entry in entries:
         if entry.name in skipped:
             entry.problems.insert(
@@ -218,8 +224,9 @@ def table_view(table: pd.DataFrame, meanings: Mapping[str, str] | None = None) -
             lows, highs = numbers["low"].tolist(), numbers["high"].tolist()
             column = [
                 Cell(
-                    number(values[i], places[i]), _interval(lows[i], highs[i], places[i]), True,
-                    str(values[i]),
+                    number(values[i], places[i]),
+                    "" if math.isnan(values[i]) else _interval(lows[i], highs[i], places[i]),
+                    True, str(values[i]),
                 )
                 for i in range(len(shown))
             ]  # fmt: skip
@@ -262,7 +269,13 @@ def _analyses(folder: Path, order: Sequence[str]) -> list[str]:
         for path in folder.iterdir()
         if path.is_dir() and path.name[0] != "." and any((path / file).exists() for file in files)
     }
-    return [n for n in order if n in found] + sorted(found - set(order))
+    place = {name: i for i, name in enumerate(order)}
+
+    def key(name: str) -> tuple[int, str]:
+        head = name if name in place else name.rpartition("-")[0]
+        return place.get(head, len(place)), name
+
+    return sorted(found, key=key)
 
 
 def _record(folder: Path) -> tuple[dict[str, Any], str]:

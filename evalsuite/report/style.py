@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -333,11 +334,12 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 
 def note(target: Figure | Axes, text: str) -> None:
-    """A small remark under the figure, at its right end (axes: its figure)."""
-    fig = target.figure if isinstance(target, Axes) else target
+    """A small remark under the figure, at its right end; remarks add up, long ones are wrapped."""
+    fig = target.get_figure(root=True) if isinstance(target, Axes) else target
     assert fig is not None
-    said = fig.get_supxlabel()
-    text = f"{said}; {text}" if said else text
+    said = " ".join(fig.get_supxlabel().split("\n"))
+    letters = int(fig.get_figwidth() * 72 / (0.56 * SMALL))
+    text = textwrap.fill(f"{said}; {text}" if said else text, letters)
     fig.supxlabel(
         text, fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right", fontfamily="DejaVu Sans"
     )

@@ -122,6 +122,16 @@ def test_order_is_as_asked_then_by_name(tmp_path: Path) -> None:
     assert anchors == ["data", "a-gamma", "a-alpha", "a-beta"]
 
 
+def test_a_variant_stands_after_its_analysis_and_says_what_it_is(tmp_path: Path) -> None:
+    for name in ("alpha", "beta", "beta-cnndm", "zeta"):
+        put(tmp_path, name, title="Zeta" if name == "zeta" else "Same")
+    page = read(build_page(tmp_path, title="t", order=["zeta", "beta"]))
+    assert [s["id"] for s in page.all("section")][1:] == [
+        "a-zeta", "a-beta", "a-beta-cnndm", "a-alpha",
+    ]  # fmt: skip
+    assert "Contents Data in this report Zeta Same Same: cnndm Same" in page.text
+
+
 def test_same_folder_gives_the_same_page(tmp_path: Path) -> None:
     put(tmp_path, "preference")
     first = build_page(tmp_path, title="t").read_bytes()

@@ -232,6 +232,18 @@ def test_notes_add_up() -> None:
     assert fig.get_supxlabel() == "hollow: few; error bars: 1 SE"
 
 
+def test_long_notes_stay_inside_the_figure() -> None:
+    fig, ax = style.figure("single", 2.0)
+    style.note(ax, "a long remark about what was left out of this figure and for which reason")
+    style.note_errorbars(ax)
+    fig.draw_without_rendering()
+    (text,) = [t for t in fig.texts if "remark" in t.get_text()]
+    box = text.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= fig.bbox.x1
+    assert "\n" in text.get_text()
+
+
 # --- direct labels ---------------------------------------------------------------------------
 
 
