@@ -109,9 +109,11 @@ def ensemble_agreement(
 
     Raises StatisticsError when minimum is below 1. Source: appendix G.7 of the paper.
     """
-    sign = _sign(votes.first)
+    majority = _majority_of_others(votes, minimum)
+    if np.isnan(majority).all():
+        return undefined(f"no comparison has {minimum} labelers beside one", level=level)
     return sign_agreement(
-        sign, _majority_of_others(votes, minimum), votes.post, ties="drop", interval=interval,
+        _sign(votes.first), majority, votes.post, ties="drop", interval=interval,
         level=level, rng=rng, resamples=resamples,
     )  # fmt: skip
 
@@ -164,7 +166,7 @@ def agreement_matrix(
     majority of all `minimum` labelers or more on a comparison; an even split is left out. A metric
     that does not tell the texts apart is a tie (see `sign_agreement`).
 
-    Returns columns row, column, ties (rows where the metric was tied), then the Estimate; the
+    Returns columns row, column, tied (rows where a metric was tied), then the Estimate; the
     matrix is symmetric and both halves are there. A metric with itself, and the ensemble with
     itself, have no row.
     """
@@ -193,8 +195,8 @@ def agreement_matrix(
         for other, a, b, clusters in pairs:
             tied = int(((a * b) == 0).sum())
             found.append((other, name, tied, sign_agreement(a, b, clusters, ties=ties, **options)))
-    out = [row(e, row=a, column=b, ties=tied) for a, b, tied, e in found]
-    out += [row(e, row=b, column=a, ties=tied) for a, b, tied, e in found if a != b]
+    out = [row(e, row=a, column=b, tied=tied) for a, b, tied, e in found]
+    out += [row(e, row=b, column=a, tied=tied) for a, b, tied, e in found if a != b]
     return pd.DataFrame(out)
 
 

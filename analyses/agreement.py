@@ -1,0 +1,230 @@
+"""Tables 20 to 23: who agrees with whom on the same pairs of summaries.
+
+Rows and columns are one labeler, the majority of several, and text metrics; a cell is the share
+of pairs on which both prefer the same summary. The arithmetic is `stats/agreement.py`; here
+comparisons are chosen and metrics joined to them. Metrics to show are one line each in `METRICS`.
+tests/analyses/test_agreement_analysis.py holds the published counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from evalsuite.errors import StatisticsError
+from evalsuite.report import style
+from evalsuite.report.result import Result
+from evalsuite.stats.agreement import (
+    ENSEMBLE,
+    LABELER,
+    agreement_matrix,
+    disattenuate,
+    labeler_agreement,
+)
+from evalsuite.stats.estimate import Estimate, row
+from evalsuite.stats.krippendorff import choice_alpha
+from evalsuite.stats.votes import Votes, collect_votes
+from evalsuite.tables import Tables
+
+TITLE = "Agreement of labelers and text metrics"
+SOURCE = "Tables 20-23, appendices C.2 and G.7"
+DIFFERS = (
+    "No researchers, log-probabilities or reward models: labelers, their majority and text metrics "
+    "only. Standard errors are cluster-robust by post (interval=bootstrap resamples posts). "
+    "The majority facing a labeler has three or more other labelers; in the paper it could have "
+    "two. Metrics that do not tell two summaries apart count as half an agreement."
+)
+SCORES = ("length", "rouge", "copying")
+
+METRICS = {
+    "length": "chars",
+    "copying": "copying",
+    "ROUGE-1": "rouge1_f",
+    "ROUGE-L": "rougeL_f",
+}
+"""Name in the matrix -> score column."""
+
+ENOUGH = 50
+"""Pairs of one policy with itself below which `pairs="auto"` takes all pairs."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the agreement matrix.
+
+    pairs: "same_policy" takes comparisons of two samples of one policy at one temperature, as in
+        the paper (no metric can win by telling policies apart); "all" takes every comparison;
+        "auto" the first if some policy has 50 such pairs, else the second.
+    policy: which policy for same_policy; by default the one with most pairs.
+    minimum: labelers that make an ensemble.
+    ties: a metric's ties count as "half" an agreement or are left out ("drop").
+    interval: "robust" (clustered by post) or "bootstrap" (posts resampled, as in the paper).
+    resamples: of the bootstrap.
+    level: coverage of the intervals.
+    """
+
+    pairs: Literal["auto", "same_policy", "all"] = "auto"
+    policy: str | None = None
+    minimum: int = 3
+    ties: Literal["half", "drop"] = "half"
+    interval: Literal["robust", "bootstrap"] = "robust"
+    resamples: int = 2000
+    level: float = 0.95
+
+
+def missing(tables: Tables) -> str | None:
+    """Comparisons of two known texts, of labelers or at least with choices."""
+    if not len(tables.comparisons):
+        return "no comparisons"
+    if tables.summaries["text"].isna().all():
+        return "the summaries have no texts"
+    return None
+
+
+def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
+    """One row an ordered pair of judges: quantity `agreement`; then a few numbers around it.
+
+    quantity: agreement; alpha (Krippendorff's, nominal, of the choices); "agreement, new
+    labelers" (the interval for other people on other posts); disattenuated (a metric's agreement
+    with what labelers would say without noise). pairs says which comparisons were used.
+
+    Raises StatisticsError when the options leave no comparison.
+    """
+    comparisons, used = _chosen(tables.comparisons, options)
+    votes, sides = votes_of(tables.with_scores(_scores(tables)), comparisons)
+    metrics = {}
+    for name, column in METRICS.items():
+        difference = (sides[f"left_{column}"] - sides[f"right_{column}"]).to_numpy(float)
+        if np.isfinite(difference[votes.rows]).any():
+            metrics[name] = difference
+    settings = {"level": options.level, "resamples": options.resamples, "rng": rng}
+    matrix = agreement_matrix(
+        votes, metrics, minimum=options.minimum, ties=options.ties, interval=options.interval,
+        **settings,
+    )  # fmt: skip
+    rows = [{"quantity": "agreement", **record} for record in matrix.to_dict("records")]
+
+    def add(quantity: str, estimate: Estimate, judge: str = LABELER) -> None:
+        rows.append(row(estimate, quantity=quantity, row=judge, column=LABELER, tied=0))
+
+    between = _estimate(matrix, LABELER, LABELER)
+    add("alpha", choice_alpha(votes, interval=options.interval, **settings))
+    add("agreement, new labelers", labeler_agreement(votes, cluster="both", level=options.level))
+    for name in metrics:
+        corrected = disattenuate(_estimate(matrix, name, LABELER), between, level=options.level)
+        add("disattenuated", corrected, name)
+    table = pd.DataFrame(rows)
+    table.insert(1, "pairs", used)
+    return Result(table, {f"agreement: {k}": n for k, n in votes.left_out.items()})
+
+
+def votes_of(tables: Tables, comparisons: pd.DataFrame) -> tuple[Votes, pd.DataFrame]:
+    """Votes of some comparisons, and those with `left_`, `right_` columns of texts and scores."""
+    columns = ["text", *(c for c in METRICS.values() if tables.scores is not None)]
+    sides = tables.sides(columns, comparisons)
+    # A summary whose text is unknown is told from others by its id.
+    left = sides["left_text"].fillna(sides["left_id"])
+    right = sides["right_text"].fillna(sides["right_id"])
+    votes = collect_votes(
+        left, right, comparisons["choice"], post=comparisons["item"],
+        labeler=comparisons["labeler"],
+    )  # fmt: skip
+    return votes, sides
+
+
+def _scores(tables: Tables) -> pd.DataFrame:
+    """The score table, with a column of NaN for every metric that was not computed."""
+    scores = tables.scores
+    if scores is None:
+        scores = tables.summaries[["summary_id"]]
+    return scores.assign(**{c: np.nan for c in METRICS.values() if c not in scores})
+
+
+def _chosen(comparisons: pd.DataFrame, options: Options) -> tuple[pd.DataFrame, str]:
+    same = comparisons[comparisons["left_policy"] == comparisons["right_policy"]]
+    counts = same["left_policy"].value_counts()
+    few = counts.max() < ENOUGH if len(counts) else True
+    if options.pairs == "all" or (options.pairs == "auto" and options.policy is None and few):
+        return comparisons, "all"
+    most = min(counts.index[counts == counts.max()], default=None)
+    policy = most if options.policy is None else options.policy
+    chosen = same[same["left_policy"] == policy]
+    if chosen.empty:
+        which = f"policy {policy!r}" if policy else "a policy"
+        raise StatisticsError(
+            f"no comparison of {which} with itself; allowed pairs=all, or one of the policies "
+            f"that met themselves: {', '.join(sorted(counts.index)) or 'none'}"
+        )
+    return chosen, str(policy)
+
+
+def _estimate(matrix: pd.DataFrame, judge: str, other: str) -> Estimate:
+    found = matrix[(matrix["row"] == judge) & (matrix["column"] == other)].iloc[0]
+    return Estimate(*(found[name] for name in Estimate._fields))
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """The matrix: darker is further above chance; each cell has its value and standard error."""
+    cells = table[table["quantity"] == "agreement"]
+    seen = set(cells.loc[cells["n"] > 0, "row"])
+    names = [LABELER, *(name for name in (ENSEMBLE, *METRICS) if name in seen)]
+    value = cells.pivot(index="row", columns="column", values="value").reindex(names)[names]
+    se = cells.pivot(index="row", columns="column", values="se").reindex(names)[names]
+    known = cells.pivot(index="row", columns="column", values="n").reindex(names)[names]
+    size = len(names)
+    fig, ax = style.figure(0.62 * size + 1.1, height=0.5 * size + 0.85)
+    ax.imshow(value, cmap="Greys", vmin=0.35, vmax=1.15, aspect="auto")
+    for i, judge in enumerate(names):
+        for j, other in enumerate(names):
+            _cell(ax, i, j, value.loc[judge, other], se.loc[judge, other], known.loc[judge, other])
+    labels = [name.replace(" ", "\n") for name in names]
+    ax.set_xticks(range(size), labels)
+    ax.set_yticks(range(size), labels)
+    ax.xaxis.tick_top()
+    ax.set_xticks(np.arange(size - 1) + 0.5, minor=True)
+    ax.set_yticks(np.arange(size - 1) + 0.5, minor=True)
+    ax.grid(which="minor", color="white", lw=1.5)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)
+    pairs = cells["pairs"].iloc[0]
+    what = "all pairs" if pairs == "all" else f"{style.policy_style(pairs).label} with itself"
+    style.note(fig, f"agreement in %, ± 1 SE; chance 50; {what}")
+    if ENSEMBLE not in seen:
+        style.note(fig, "no ensembles: too few labelers a pair")
+    return fig
+
+
+def _cell(ax: Axes, i: int, j: int, value: float, se: float, n: float) -> None:
+    look = {"ha": "center", "va": "center", "fontfamily": "DejaVu Sans"}
+    if np.isnan(value):
+        shown = "·" if np.isnan(n) else f"n = {n:.0f}"
+        ax.text(j, i, shown, fontsize=style.SMALL, color=style.MUTED, **look)
+        return
+    look["color"] = "white" if value > 0.82 else style.INK
+    below = f"n = {n:,.0f}" if np.isnan(se) else f"± {100 * se:.1f}"
+    ax.text(j, i - 0.1, f"{100 * value:.1f}", fontsize=style.TEXT, **look)
+    ax.text(j, i + 0.24, below, fontsize=style.SMALL - 1, **look)
+
+
+def reading(table: pd.DataFrame) -> str:
+    """Labelers with each other, and the metric that agrees best with them."""
+    cells = table[(table["quantity"] == "agreement") & (table["column"] == LABELER)]
+    cells = cells.set_index("row")
+    between = cells.loc[LABELER]
+    if np.isnan(between["value"]):
+        said = "No two labelers answered the same comparison"
+    else:
+        said = (
+            f"Two labelers choose the same summary in {100 * between['value']:.1f}% of "
+            f"{between['n']:,.0f} pairs of answers"
+        )
+    metrics = cells.drop([LABELER, ENSEMBLE])["value"].dropna()
+    if metrics.empty:
+        return f"{said}."
+    best = metrics.idxmax()
+    return f"{said}; of the metrics {best} agrees with them most, in {100 * metrics[best]:.1f}%."
