@@ -134,10 +134,9 @@ def build_page(
     skipped = dict(skipped or {})
     names = _analyses(folder, order)
     entries = [_entry(folder, name) for name in names]
-    titles = [entry.title for entry in entries]
     for entry in entries:
-        variant = entry.name.rpartition("-")[2]
-        if titles.count(entry.title) > 1 and variant != entry.name:
+        head, _, variant = entry.name.rpartition("-")
+        if head in order and entry.name not in order:
             entry.title += f": {variant}"
     for entry in entries:
         if entry.name in skipped:
