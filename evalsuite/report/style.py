@@ -338,7 +338,7 @@ def note(target: Figure | Axes, text: str) -> None:
     fig = target.get_figure(root=True) if isinstance(target, Axes) else target
     assert fig is not None
     said = " ".join(fig.get_supxlabel().split("\n"))
-    letters = int(fig.get_figwidth() * 72 / (0.56 * SMALL))
+    letters = int(fig.get_figwidth() * 72 / (0.56 * (SMALL - 0.5)))
     text = textwrap.fill(f"{said}; {text}" if said else text, letters)
     fig.supxlabel(
         text, fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right", fontfamily="DejaVu Sans"
