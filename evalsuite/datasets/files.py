@@ -206,14 +206,14 @@ def _no_object(value: object) -> DataError:
 def _plain(line: bytes, number: int) -> RawRow:
     """A line that the fast parser refuses: the standard one reads NaN and says where it fails."""
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8").rstrip("\r\n")
         value = json.loads(text)
     except UnicodeDecodeError as error:
         problem = f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8"
         fault = DataError(problem, field="UTF-8", allowed="text in UTF-8")
         return RawRow(number, fault, line.decode("utf-8", "replace"))
     except json.JSONDecodeError as error:
-        problem = f"not JSON ({error.msg} at column {error.colno})"
+        problem = f"not JSON ({error.msg.removesuffix(' at')} at column {error.colno})"
         fault = DataError(problem, field="JSON", allowed="one JSON object a line")
         return RawRow(number, fault, text)
     except (RecursionError, ValueError):
@@ -282,6 +282,5 @@ def _parquet(path: Path) -> Iterator[RawRow]:
                 for row in batch.to_pylist():
                     number += 1
                     yield RawRow(number, row, row, "row")
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:80].rstrip(". ")
-        raise _FileError(f"is not parquet that can be read ({reason})") from None
+    except (pa.ArrowException, OSError):
+        raise _FileError("is not parquet, or damaged") from None

@@ -52,7 +52,7 @@ def add(row: Row, builder: Builder) -> None:
     if not isinstance(two, list):
         raise fields.refused(row, "summaries", "summaries", TWO)
     if len(two) != 2:
-        raise DataError(f"summaries has {len(two)} entries", field="summaries", allowed=TWO)
+        raise DataError(f"summaries has length {len(two)}", field="summaries", allowed=TWO)
     left, right = (_summary(one, f"summaries[{i}]", post, builder) for i, one in enumerate(two))
     choice = row.get("choice")
     if isinstance(choice, bool) or not isinstance(choice, (int, float)) or choice not in (0, 1):

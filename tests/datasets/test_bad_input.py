@@ -1,0 +1,431 @@
+"""What a user sees for bad input: one line that says where, what and what is allowed.
+
+Each case goes through the real command. REFUSED: exit code 2, exactly this message, nothing
+written. ACCEPTED: odd but readable, with the rows that come out. Messages are spelled out by hand.
+"""
+
+# ruff: noqa: E501 - a table, one case a line
+
+from __future__ import annotations
+
+import copy
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+
+from evalsuite.cli.main import run
+from evalsuite.datasets import load
+from evalsuite.errors import ConfigError, DataError
+
+GOOD: dict[str, Any] = {
+    "info": {"id": "t3_1", "post": "A post.", "title": "A title", "subreddit": "tifu"},
+    "split": "valid2",
+    "summaries": [
+        {"text": " one", "policy": "sup4_6b_t0.7", "note": "ok"},
+        {"text": " two", "policy": "ref", "note": None},
+    ],
+    "choice": 0,
+    "worker": "w1",
+    "batch": "batch18",
+    "extra": {"confidence": 2},
+}
+RATED: dict[str, Any] = {
+    "info": GOOD["info"],
+    "split": "test",
+    "summary": {"text": " one", "policy": "ref", "note": "", "axes": {"overall": 7}},
+    "worker": "w1",
+    "batch": "tldraxis1",
+}
+PAIR = {"chosen": "good", "rejected": "bad"}
+OWN = {"left": "a", "right": "b", "left_policy": "m", "right_policy": "n", "choice": 0.5}
+ALPACA = {
+    "policy": "m", "prompt_id": "0", "baseline_chars": 10, "policy_chars": 20, "preference": 0.4
+}  # fmt: skip
+SUMMEVAL = {
+    "id": "dm-1", "text": "An article.", "decoded": "A summary.", "model_id": "M1",
+    "references": ["A reference."], "expert_annotations": [{"coherence": 3}],
+    "turker_annotations": [],
+}  # fmt: skip
+POSTS = {"post": "A post.", "reference_summary": "r", "summary": "s", "judge_prefers": None}
+RELEASE_FIELDS = "info, summaries, choice, worker (comparisons) or info, summary, worker (ratings)"
+FORMATS = (
+    f"release: {RELEASE_FIELDS}; own: left, right, left_policy, right_policy, choice "
+    "(comparisons) or summary, policy, axis, value (ratings); pairs: chosen, rejected; posts: "
+    "post, reference_summary (or summary); summeval: text, decoded, model_id, expert_annotations "
+    "or turker_annotations; alpaca_eval: policy, prompt_id, baseline_chars, policy_chars, "
+    "preference; or AlpacaEval's annotations; or your own with a field map"
+)
+KINDS = ".json, .jsonl, .ndjson, .csv, .parquet, each perhaps with .gz"
+TWO = "two summaries {text, policy}"
+DROP = object()
+
+
+def line(row: object) -> bytes:
+    return json.dumps(row).encode() + b"\n"
+
+
+def changed(row: dict[str, Any], path: str, value: object) -> bytes:
+    """The row with the field at a dotted path set to `value`, as a line; DROP removes it."""
+    row = copy.deepcopy(row)
+    inner: Any = row
+    *outer, last = path.split(".")
+    for key in outer:
+        inner = inner[int(key)] if key.isdigit() else inner[key]
+    if value is DROP:
+        del inner[last]
+    else:
+        inner[int(last) if last.isdigit() else last] = value
+    return line(row)
+
+
+class Case(NamedTuple):
+    """A file's name and bytes, what the command says, and further arguments."""
+
+    id: str
+    file: str
+    data: bytes
+    says: str
+    args: tuple[str, ...] = ()
+
+
+def in_second_line(id: str, bad: bytes, says: str, good: dict[str, Any] = GOOD) -> Case:
+    return Case(id, "x.jsonl", line(good) + bad, f"x.jsonl:2: {says}")
+
+
+def release(id: str, path: str, value: object, says: str) -> Case:
+    return in_second_line(id, changed(GOOD, path, value), says)
+
+
+SIDES = "allowed 1 to 4 with choice 0, 6 to 9 with choice 1"
+NUMBER = "allowed a whole number from 1 to 9"
+JSON = "allowed one JSON object a line"
+CSV = b"left,right,left_policy,right_policy,choice\n"
+
+REFUSED = [
+    # Lines that are not rows
+    in_second_line("truncated json", line(GOOD)[:70], "not JSON (Unterminated string starting at column 64); " + JSON),
+    in_second_line("two objects on a line", line(GOOD).strip() * 2, f"not JSON (Extra data at column {len(line(GOOD))}); {JSON}"),
+    in_second_line("plain text", b"hello\n", f"not JSON (Expecting value at column 1); {JSON}"),
+    in_second_line("list at top level", b"[1, 2]\n", "row is [1, 2]; allowed a JSON object"),
+    in_second_line("number at top level", b"7\n", "row is 7; allowed a JSON object"),
+    in_second_line("null at top level", b"null\n", "row is None; allowed a JSON object"),
+    in_second_line("invalid utf-8", line(GOOD).replace(b"A post", b"A \xff"), "byte 0xff at column 36 is not UTF-8; allowed text in UTF-8"),
+    in_second_line("lone surrogate", line(GOOD).replace(b"A post", b"A \\ud83d"), r"text with half a character (\ud83d alone); allowed whole Unicode characters"),
+    in_second_line("nul bytes", b"\x00" * 9 + b"\n", f"not JSON (Expecting value at column 1); {JSON}"),
+    in_second_line("raw control character in a string", line(GOOD).replace(b"A post", b"A \x01"), f"not JSON (Invalid control character at column 36); {JSON}"),
+    in_second_line("nested too deeply", b'{"a":' * 100_000 + b"\n", f"not JSON (nested too deeply, or a number too long); {JSON}"),
+    Case("utf-16", "x.json", json.dumps(GOOD).encode("utf-16"), "x.json:1: byte 0xff at column 1 is not UTF-8; allowed text in UTF-8"),
+    Case("array of numbers", "x.json", b"[1, 2]", "x.json, item 1: row is 1; allowed a JSON object"),
+    Case("bad row in an array", "x.json", b"[" + line(GOOD) + b"," + changed(GOOD, "choice", 2) + b"]", "x.json, item 2: choice is 2; allowed 0 or 1"),
+    Case("array cut off", "x.json", b"[" + line(GOOD) + b",\n", f"x.json:1: not JSON (Expecting ',' delimiter at column {len(line(GOOD)) + 1}); {JSON}"),
+    Case("empty object", "x.json", b"{}", f"x.json:1: fields of no known format (none); allowed {FORMATS}"),
+    Case("unknown fields", "x.json", b'{"a": 1, "b": 2}', f"x.json:1: fields of no known format (a, b); allowed {FORMATS}"),
+    # The release: comparisons
+    release("choice out of range", "choice", 2, "choice is 2; allowed 0 or 1"),
+    release("choice negative", "choice", -1, "choice is -1; allowed 0 or 1"),
+    release("choice a tie", "choice", 0.5, "choice is 0.5; allowed 0 or 1"),
+    release("choice boolean", "choice", True, "choice is True; allowed 0 or 1"),
+    release("choice a string", "choice", "1", "choice is '1'; allowed 0 or 1"),
+    release("choice null", "choice", None, "choice is None; allowed 0 or 1"),
+    release("choice NaN", "choice", float("nan"), "choice is nan; allowed 0 or 1"),
+    release("choice infinite", "choice", float("inf"), "choice is inf; allowed 0 or 1"),
+    release("choice a list", "choice", [0], "choice is [0]; allowed 0 or 1"),
+    release("choice missing", "choice", DROP, "choice is missing; allowed 0 or 1"),
+    release("one summary", "summaries", GOOD["summaries"][:1], f"summaries has length 1; allowed {TWO}"),
+    release("three summaries", "summaries", [GOOD["summaries"][0]] * 3, f"summaries has length 3; allowed {TWO}"),
+    release("summaries an object", "summaries", {}, f"summaries is {{}}; allowed {TWO}"),
+    release("summaries of strings", "summaries", ["a", "b"], "summaries[0] is 'a'; allowed a JSON object {text, policy}"),
+    release("summary text null", "summaries.1.text", None, "summaries[1].text is None; allowed a string"),
+    release("summary text a number", "summaries.0.text", 5, "summaries[0].text is 5; allowed a string"),
+    release("summary text missing", "summaries.0.text", DROP, "summaries[0].text is missing; allowed a string"),
+    release("policy empty", "summaries.1.policy", "", "summaries[1].policy is ''; allowed a non-empty string"),
+    release("policy missing", "summaries.1.policy", DROP, "summaries[1].policy is missing; allowed a non-empty string"),
+    release("post empty", "info.post", "", "info.post is ''; allowed a non-empty string"),
+    release("post only white space", "info.post", " \n", r"info.post is ' \n'; allowed a non-empty string"),
+    release("post null", "info.post", None, "info.post is None; allowed a non-empty string"),
+    release("post missing", "info.post", DROP, "info.post is missing; allowed a non-empty string"),
+    release("title a list", "info.title", ["a"], "info.title is ['a']; allowed a string or nothing"),
+    release("info a string", "info", "t3_1", "info is 't3_1'; allowed a JSON object"),
+    release("info missing", "info", DROP, "info is missing; allowed a JSON object"),
+    release("worker a number", "worker", 3, "worker is 3; allowed a string or nothing"),
+    release("batch an object", "batch", {"a": 1}, "batch is {'a': 1}; allowed a string or nothing"),
+    release("confidence 0", "extra.confidence", 0, f"extra.confidence is 0; {NUMBER}"),
+    release("confidence 10", "extra.confidence", 10, f"extra.confidence is 10; {NUMBER}"),
+    release("confidence 5", "extra.confidence", 5, f"extra.confidence is 5 but choice is 0; {SIDES}"),
+    release("confidence against choice", "extra.confidence", 8, f"extra.confidence is 8 but choice is 0; {SIDES}"),
+    release("confidence a fraction", "extra.confidence", 2.5, f"extra.confidence is 2.5; {NUMBER}"),
+    release("confidence a string", "extra.confidence", "2", f"extra.confidence is '2'; {NUMBER}"),
+    release("confidence a list", "extra.confidence", [2], f"extra.confidence is [2]; {NUMBER}"),
+    release("confidence NaN", "extra.confidence", float("nan"), f"extra.confidence is nan; {NUMBER}"),
+    release("extra a list", "extra", [2], "extra is [2]; allowed a JSON object"),
+    in_second_line("long value is cut", changed(GOOD, "worker", list(range(99))), "worker is [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16...; allowed a string or nothing"),
+    # The release: ratings
+    in_second_line("rating 8", changed(RATED, "summary.axes.overall", 8), "axes.overall is 8; allowed a number from 1 to 7", RATED),
+    in_second_line("rating a string", changed(RATED, "summary.axes.overall", "7"), "axes.overall is '7'; allowed a number from 1 to 7", RATED),
+    in_second_line("rating boolean", changed(RATED, "summary.axes.overall", True), "axes.overall is True; allowed a number from 1 to 7", RATED),
+    in_second_line("no axis rated", changed(RATED, "summary.axes", {"overall": None}), "summary.axes is {'overall': None}; allowed at least one axis rated 1 to 7", RATED),
+    in_second_line("axes missing", changed(RATED, "summary.axes", DROP), "summary.axes is missing; allowed a JSON object", RATED),
+    # Other formats
+    in_second_line("mixed formats", line(PAIR), "a row of format pairs among rows of format release; allowed one format a file"),
+    in_second_line("chosen null", changed(PAIR, "chosen", None), "chosen is None; allowed a string or a list of messages {role, content}", PAIR),
+    in_second_line("rejected an empty list", changed(PAIR, "rejected", []), "rejected is []; allowed a string or a list of messages {role, content}", PAIR),
+    in_second_line("message a string", changed(PAIR, "chosen", ["hi"]), "chosen[0] is 'hi'; allowed a message {role, content}", PAIR),
+    in_second_line("message without content", changed(PAIR, "chosen", [{"role": "user"}]), "chosen[0].content is missing; allowed a string", PAIR),
+    in_second_line("chosen policy a number", line(PAIR | {"chosen_policy": 1}), "chosen_policy is 1; allowed a non-empty string", PAIR),
+    in_second_line("unknown verdict", changed(POSTS, "judge_prefers", "left"), "judge_prefers is 'left'; allowed 'summary', 'reference_summary' or nothing", POSTS),
+    in_second_line("reference null", changed(POSTS, "reference_summary", None), "reference_summary is None; allowed a string", POSTS),
+    in_second_line("rating 6 of 5", changed(SUMMEVAL, "expert_annotations.0.coherence", 6), "expert_annotations[0].coherence is 6; allowed a number from 1 to 5", SUMMEVAL),
+    in_second_line("annotation a number", changed(SUMMEVAL, "expert_annotations.0", 3), "expert_annotations[0] is 3; allowed an object {axis: 1 to 5}", SUMMEVAL),
+    in_second_line("annotations null", changed(SUMMEVAL, "turker_annotations", None), "turker_annotations is None; allowed a list of {axis: 1 to 5}", SUMMEVAL),
+    in_second_line("nobody rated", changed(SUMMEVAL, "expert_annotations", []), "no rating; allowed a list in ['expert_annotations', 'turker_annotations']", SUMMEVAL),
+    in_second_line("references a string", changed(SUMMEVAL, "references", "r"), "references is 'r'; allowed a list of strings", SUMMEVAL),
+    in_second_line("article missing", changed(SUMMEVAL, "text", DROP), "text is missing; allowed a non-empty string", SUMMEVAL),
+    in_second_line("preference 1.5", changed(ALPACA, "preference", 1.5), "preference is 1.5; allowed a number from 0 to 1", ALPACA),
+    in_second_line("length negative", changed(ALPACA, "policy_chars", -1), "policy_chars is -1; allowed a number from 0 to 1e+09", ALPACA),
+    in_second_line("length a fraction", changed(ALPACA, "policy_chars", 1.5), "policy_chars is 1.5; allowed a whole number from 0 to 1000000000", ALPACA),
+    in_second_line("prompt id missing", changed(ALPACA, "prompt_id", DROP), "prompt_id is missing; allowed the prompt's number or name", ALPACA),
+    in_second_line("own choice a word", changed(OWN, "choice", "both"), "choice is 'both'; allowed a number from 0 to 1, left, right or tie", OWN),
+    in_second_line("own choice a string number", changed(OWN, "choice", "1"), "choice is '1'; allowed a number from 0 to 1, left, right or tie", OWN),
+    in_second_line("own strength 2.5", line(OWN | {"strength": 2.5}), "strength is 2.5; allowed 1, 2, 3, 4 or nothing", OWN),
+    in_second_line("own strength 9", line(OWN | {"strength": 9}), "strength is 9; allowed a number from 1 to 4", OWN),
+    in_second_line("own post empty", line(OWN | {"post": ""}), "post is ''; allowed a non-empty string", OWN),
+    in_second_line("own text missing", changed(OWN, "left", DROP), "left is missing; allowed a string", OWN),
+    # Tables and maps
+    Case("csv with a ragged row", "x.csv", CSV + b"a,b,m,n,1\na,b,m\n", "x.csv:3: 3 cells under 5 column names; allowed 5 cells"),
+    Case("csv with an open quote", "x.csv", CSV + b'a,"b,m,n,1\n', "x.csv:2: not CSV (unexpected end of data); allowed cells with quotes closed"),
+    Case("csv with a column twice", "x.csv", b"a,b,a\n1,2,3\n", "x.csv: column 'a' stands twice in the first line"),
+    Case("csv not utf-8", "x.csv", CSV + b"caf\xe9,b,m,n,1\n", "x.csv:2: bytes that are not UTF-8; allowed text in UTF-8"),
+    Case("csv without a row", "x.csv", CSV, "x.csv: file has no row; allowed at least one row"),
+    Case("csv cell not a number", "x.csv", CSV + b"a,b,m,n,maybe\n", "x.csv:2: choice is 'maybe'; allowed a number from 0 to 1, left, right or tie"),
+    Case("csv without policy", "x.csv", b"left,right,choice\na,b,1\n", "x.csv:2: left_policy is missing; allowed a non-empty string", ("--format", "own")),
+    Case("map of a missing column", "x.csv", CSV + b"a,b,m,n,1\n", "x.csv:2: no column 'vote' (mapped to choice); allowed left, right, left_policy, right_policy, choice", ("--map", "choice=vote")),
+    Case("map of an unknown field", "x.csv", CSV, "unknown field 'chioce' (did you mean 'choice'?); allowed left, right, left_policy, right_policy, choice, summary, policy, axis, value, post, title, section, domain, source_id, labeler, batch, split, strength, group, left_chars, right_chars, chars, low, high", ("--map", "chioce=vote")),
+    Case("map without =", "x.csv", CSV, "map is 'choice'; allowed field=column", ("--map", "choice")),
+    Case("field mapped twice", "x.csv", CSV, "field 'choice' is mapped twice, to 'a' and 'b'", ("--map", "choice=a", "--map", "choice=b")),
+    Case("map with another format", "x.csv", CSV, "a field map is for your own data; format is 'pairs', allowed own", ("--map", "choice=a", "--format", "pairs")),
+    Case("unknown format", "x.json", line(GOOD), "format is 'openai'; allowed auto, release, own, pairs, posts, summeval, alpaca_eval", ("--format", "openai")),
+    Case("wrong format", "x.json", line(PAIR), "x.json:1: a row of format pairs among rows of format release; allowed one format a file", ("--format", "release")),
+    Case("parquet that is not", "x.parquet", line(GOOD), "x.parquet: is not parquet, or damaged"),
+    # Files and folders
+    Case("empty file", "x.json", b"", "x.json: file has no row; allowed at least one row"),
+    Case("only blank lines", "x.json", b"\n \n\r\n", "x.json: file has no row; allowed at least one row"),
+    Case("empty gz", "x.json.gz", gzip.compress(b""), "x.json.gz: file has no row; allowed at least one row"),
+    Case("truncated gz", "x.json.gz", gzip.compress(line(GOOD) * 50)[:-20], "x.json.gz: gzip data ends early"),
+    Case("gz that is not", "x.json.gz", line(GOOD), "x.json.gz: is not gzip data, as its name says"),
+    Case("damaged gz", "x.json.gz", gzip.compress(line(GOOD))[:12] + b"\xff" * 40, "x.json.gz: gzip data is damaged"),
+    Case("unknown suffix", "x.txt", line(GOOD), f"x.txt: file of unknown kind; allowed {KINDS}"),
+]  # fmt: skip
+
+
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
+) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `evalsuite ARGS`."""
+    monkeypatch.setattr(sys, "argv", ["evalsuite", *args])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_enough_kinds() -> None:
+    assert len(REFUSED) + len(ACCEPTED) >= 60
+    assert len({case.id for case in REFUSED}) == len(REFUSED)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.id)
+def test_refused(
+    case: Case,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / case.file).write_bytes(case.data)
+    out = tmp_path / "out"
+    args = ("data", "check", str(folder / case.file), "--on-error", "raise", "--out", str(out))
+    code, stdout, stderr = command(monkeypatch, capsys, *args, *case.args)
+    assert stderr == f"error: {case.says}\n"
+    assert (code, stdout) == (2, "")
+    assert not out.exists() or not list(out.iterdir())
+
+
+IN_ROWS = [case for case in REFUSED if case.says.startswith("x.jsonl:2: ")]
+
+
+@pytest.mark.parametrize("case", IN_ROWS, ids=lambda case: case.id)
+def test_skipped_rows_are_counted_and_written(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(case.data)
+    rejected = tmp_path / "rejected.jsonl"
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "x.jsonl").write_bytes(case.data.splitlines(keepends=True)[0])
+    tables = load(tmp_path / "x.jsonl", on_error="skip", rejected_path=rejected)
+    good = load(alone)
+    pd.testing.assert_frame_equal(tables.comparisons, good.comparisons)
+    pd.testing.assert_frame_equal(tables.ratings, good.ratings)
+    pd.testing.assert_frame_equal(tables.summaries, good.summaries)
+    pd.testing.assert_frame_equal(tables.posts, good.posts)
+    assert sum(tables.left_out.values()) == 1
+    (row,) = [json.loads(text) for text in rejected.read_text("utf-8").splitlines()]
+    assert (row["file"], row["line"], row["reason"]) == ("x.jsonl", 2, case.says)
+
+
+class Odd(NamedTuple):
+    """An odd file that is read all the same, and how many comparisons come out."""
+
+    id: str
+    file: str
+    data: bytes
+    comparisons: int
+    args: tuple[tuple[str, Any], ...] = ()
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+OTHER = changed(GOOD, "choice", 1).replace(b'"confidence": 2', b'"confidence": 9')
+PRETTY = json.dumps([GOOD, json.loads(OTHER)], indent=2).encode()
+BIG = changed(GOOD, "info.post", "word " * 2_000_000)
+
+ACCEPTED = [
+    Odd("byte order mark", "x.json", b"\xef\xbb\xbf" + line(GOOD) + OTHER, 2),
+    Odd("crlf", "x.json", (line(GOOD) + OTHER).replace(b"\n", b"\r\n"), 2),
+    Odd("no newline at the end", "x.json", (line(GOOD) + OTHER).rstrip(), 2),
+    Odd("blank lines between", "x.json", line(GOOD) + b"\n\n" + OTHER + b"\n", 2),
+    Odd("array on one line", "x.json", b"[" + line(GOOD).strip() + b"," + OTHER.strip() + b"]", 2),
+    Odd("pretty-printed array", "x.json", PRETTY, 2),
+    Odd("pretty-printed array with a mark", "x.json", b"\xef\xbb\xbf" + PRETTY, 2),
+    Odd("pretty-printed object", "x.json", json.dumps(GOOD, indent=2).encode(), 1),
+    Odd("gz", "x.json.gz", gzip.compress(line(GOOD) + OTHER), 2),
+    Odd("gz without the suffix", "x.json", gzip.compress(line(GOOD) + OTHER), 2),
+    Odd("two gz members", "x.json.gz", gzip.compress(line(GOOD)) + gzip.compress(OTHER), 2),
+    Odd("suffix in capitals", "X.JSONL", line(GOOD), 1),
+    Odd("line of 10 MB", "x.json", BIG + OTHER, 2),
+    Odd("empty texts", "x.json", changed(GOOD, "summaries.0.text", "  "), 1),
+    Odd("identical texts", "x.json", changed(GOOD, "summaries.0.text", "two"), 1),
+    Odd("duplicate rows of a labeler", "x.json", line(GOOD) * 3, 1),
+    Odd("duplicate rows of nobody", "x.json", changed(GOOD, "worker", None) * 3, 3),
+    Odd("no confidence", "x.json", changed(GOOD, "extra", {}), 1),
+    Odd("extra missing", "x.json", changed(GOOD, "extra", DROP), 1),
+    Odd("confidence null", "x.json", changed(GOOD, "extra.confidence", None), 1),
+    Odd("no id, as in edit batches", "x.json", changed(GOOD, "info.id", DROP), 1),
+    Odd("fields nobody asked for", "x.json", line(GOOD | {"more": {"a": [1, None]}}), 1),
+    Odd("escaped NUL in a text", "x.json", changed(GOOD, "info.post", "a\x00b"), 1),
+    Odd("any script", "x.json", changed(GOOD, "info.post", "\u0627\u0644\u0633\U0001f600"), 1),
+    Odd("csv with quotes and line breaks", "x.csv", CSV + b'"a,\n""b""",b,m,n,1\n', 1),
+    Odd("csv with a mark and crlf", "x.csv", b"\xef\xbb\xbf" + CSV + b"a,b,m,n,tie\r\n", 1),
+    Odd("csv with an empty text", "x.csv", CSV + b",b,m,n,1\n", 1),
+    Odd("csv cell of 10 MB", "x.csv", CSV + b"a" * 10_000_000 + b",b,m,n,1\n", 1),
+    Odd("parquet", "x.parquet", parquet([OWN, OWN]), 2),
+    Odd("parquet of the release", "x.parquet", parquet([GOOD]), 1),
+    Odd("map", "x.csv", b"l,right,left_policy,right_policy,v\na,b,m,n,0\n", 1,
+        (("field_map", {"left": "l", "choice": "v"}),)),
+    Odd("all ties", "x.json", line(OWN) * 4, 4),
+    Odd("one policy", "x.json", line(OWN | {"right_policy": "m"}), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.id)
+def test_accepted(case: Odd, tmp_path: Path) -> None:
+    path = tmp_path / case.file
+    path.write_bytes(case.data)
+    assert len(load(path, **dict(case.args)).comparisons) == case.comparisons
+
+
+def nothing(folder: Path) -> Path:
+    (folder / "in").mkdir()
+    return folder / "in"
+
+
+def only_others(folder: Path) -> Path:
+    (folder / "LICENSE").write_text("MIT")
+    (folder / ".hidden.json").write_bytes(line(GOOD))
+    return folder
+
+
+def a_pipe(folder: Path) -> Path:
+    import os
+
+    os.mkfifo(folder / "x.json")
+    return folder / "x.json"
+
+
+PATHS: list[tuple[str, Callable[[Path], Path], str]] = [
+    ("missing file", lambda f: f / "no.json", "{path}: no such file or folder"),
+    ("missing folder", lambda f: f / "no", "{path}: no such file or folder"),
+    ("empty folder", nothing, f"{{path}}: folder has no data file; allowed {KINDS}"),
+    ("folder of others", only_others, f"{{path}}: folder has no data file; allowed {KINDS}"),
+    ("a pipe", a_pipe, "{path}: neither a file nor a folder"),
+    ("name too long", lambda f: f / ("x" * 300), "{name}: cannot be read (File name too long)"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), [p[1:] for p in PATHS], ids=[p[0] for p in PATHS])
+def test_paths(
+    make: Callable[[Path], Path],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = make(tmp_path)
+    code, _, err = command(monkeypatch, capsys, "data", "check", str(path))
+    assert err == f"error: {says.format(path=path, name=path.name)}\n"
+    assert code == 2
+
+
+def test_out_whose_parent_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_bytes(line(GOOD))
+    out = tmp_path / "x.json" / "out"
+    args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
+    code, _, err = command(monkeypatch, capsys, *args)
+    assert (code, err) == (2, f"error: --out {out}: cannot be made (Not a directory)\n")
+
+
+def test_rejected_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(line(GOOD) + b"7\n")
+    path = tmp_path / "x.json" / "rejected.jsonl"
+    with pytest.raises(DataError, match=r"rejected\.jsonl: cannot be written \(File exists\)"):
+        load(tmp_path / "x.json", on_error="skip", rejected_path=path)
+
+
+def test_every_row_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(changed(GOOD, "choice", 3) + b"7\n")
+    says = r"^x\.json:1: no row is left of 2 refused; the first: choice is 3; allowed 0 or 1$"
+    with pytest.raises(DataError, match=says):
+        load(tmp_path / "x.json", on_error="skip", rejected_path=tmp_path / "rejected.jsonl")
+    assert len((tmp_path / "rejected.jsonl").read_text().splitlines()) == 2
+
+
+def test_arguments_of_load(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="on_error is 'stop'; allowed raise or skip"):
+        load(tmp_path, on_error="stop")
+    with pytest.raises(ConfigError, match="no path to load; allowed one or more"):
+        load([])
+
+
+def test_check_skips_by_default_and_exits_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_bytes(line(GOOD) + changed(GOOD, "choice", "[red]\x1b"))
+    out = tmp_path / "out"
+    args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
+    code, stdout, stderr = command(monkeypatch, capsys, *args)
+    assert (code, stderr) == (1, "")
+    assert "1 rows refused; the first of them:" in stdout
+    assert r"x.json:2: choice is '[red]\x1b'; allowed 0 or 1" in stdout
+    assert sorted(p.name for p in out.iterdir()) == ["check.csv", "rejected.jsonl"]
