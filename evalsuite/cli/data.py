@@ -179,3 +179,45 @@ def filter_(
     console.print(f"{counts.queries:,} queries, {counts.supervised:,} in the supervised set, {out}")
     if refused:
         console.print(f"{refused:,} rows refused, in {out / 'rejected.jsonl'}")
+
+
+class Size(StrEnum):
+    """Sizes of the simulated world."""
+
+    SMALL = "small"
+    DEFAULT = "default"
+    RELEASE = "release"
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    size: Annotated[
+        Size, typer.Option(help="2,000 comparisons, 20,000, or as many as the whole release.")
+    ] = Size.DEFAULT,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+) -> None:
+    """Write simulated labels, whose truth is known, in the OpenAI release's format.
+
+    OUT/comparisons and OUT/axis_evals have the labels, OUT/truth what was put in.
+    The same seed and size give the same files.
+
+    \b
+    Examples:
+      evalsuite data simulate --out world
+      evalsuite analyze all --data world --out results
+    """
+    from dataclasses import replace
+
+    from evalsuite.simulation import RELEASE_SIZE, SMALL, WorldConfig, write_release
+
+    sizes = {Size.SMALL: SMALL, Size.DEFAULT: WorldConfig(), Size.RELEASE: RELEASE_SIZE}
+    _folder(out)
+    with _progress() as progress:
+        task = progress.add_task("simulating", total=None)
+        written = write_release(
+            out,
+            replace(sizes[size], seed=seed),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    Console(highlight=False).print(f"{len(written)} files in {out}", soft_wrap=True)

@@ -70,7 +70,7 @@ def test_rows_of_every_split(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bad_row_has_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {"train": [PAIR, PAIR | {"chosen": None}]}
     monkeypatch.setitem(sys.modules, "datasets", library(lambda *args: rows))
-    with pytest.raises(DataError, match="^org/name, row 2: chosen is None; allowed a string or"):
+    with pytest.raises(DataError, match=r"^org/name, row 2: chosen is None; allowed a string or"):
         load("org/name")
 
 
