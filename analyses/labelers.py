@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -43,7 +44,7 @@ PANELS = {  # title, axis
     "agreement": ("agreement", "with peers"),
     "left preference": ("left preference", "left side chosen"),
     "mean strength": ("confidence", "mean, 1 to 4"),
-    "strength drift": ("drift", "confidence gained a batch"),
+    "strength drift": ("confidence drift", "gain a batch"),
 }
 NAMED = 25
 """Up to so many labelers have their names in the figure; of more, only the flagged."""
@@ -216,6 +217,7 @@ def _people(ax: Axes, rows: pd.DataFrame, quantity: str, *, named: bool) -> None
     ax.set_xlabel(label)
     if quantity in ("agreement", "left preference"):
         style.rate_axis(ax, "x", chance=0.5 if quantity == "left preference" else None)
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     if quantity.endswith("drift"):
         ax.axvline(0, color=style.MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0)
     if len(rows) > NAMED:
