@@ -13,10 +13,10 @@ What is in it
 
 What is true in it
     `World.utility` gives the true utility of any text of a post, whoever wrote it, read back from
-    the text: coverage - .5 contradictions - .5 garbled - .5 repeated word pairs - .1 tokens out of
-    range. The half point for contradictions is a choice that keeps the utility learnable for small
-    models; world.py says more. `truth` gives what statistics estimate: rates, agreement, where
-    length control converges, ratings.
+    the text: coverage - .5 contradictions - .5 garbled word pairs - .5 repeated word triples - .1
+    tokens out of range. The half point for contradictions is a choice that keeps the utility
+    learnable for small models; world.py says more. `truth` gives what statistics estimate: rates,
+    agreement, where length control converges, ratings.
 
 How it is used
     `write_release(folder, WorldConfig(seed=0))` writes files in the release's format. Later parts

@@ -3,7 +3,7 @@
 The design follows the release: early batches compare references with the first supervised models,
 later ones bring in best-of-N and PPO, evaluation batches use validation posts. Change STAGES to
 compare something else; every pair of policies is linked through the references, so strengths
-stay estimable. tests/simulation/test_design.py holds the counts.
+stay estimable. tests/simulation/test_comparison_design.py holds the counts.
 """
 
 from __future__ import annotations
@@ -195,9 +195,15 @@ def items_for(labels: int, shared: float, labels_each: int) -> tuple[int, int]:
     return labels - common * (labels_each - 1), common
 
 
-def assign(items: int, common: int, each: int, crowd: Crowd, rng: np.random.Generator) -> Labels:
-    """One labeler by volume for each item, `each` different ones for `common` items at random."""
-    pooled = np.sort(rng.choice(items, size=common, replace=False))
+def assign(
+    liking: NDArray[np.float64], common: int, each: int, crowd: Crowd, rng: np.random.Generator
+) -> Labels:
+    """One labeler by volume for each item, `each` different ones for `common` shared items.
+
+    liking: (m,) relative chances of the m items to be shared.
+    """
+    items = len(liking)
+    pooled = np.sort(np.argsort(rng.exponential(size=items) / liking, kind="stable")[:common])
     alone = np.setdiff1d(np.arange(items), pooled, assume_unique=True)
     single = rng.choice(len(crowd), size=len(alone), p=crowd.volume)
     # Volume-weighted draws without replacement, one row a shared item.

@@ -9,12 +9,13 @@ of eta plus logistic noise, its strength how far that falls from 0. Three labele
 crowds of 12 or more, so that a screen has somebody to find: the first hardly reads, the second
 favours the left side, the third grows careless.
 
-tests/simulation/test_labelers.py recovers the parameters from answers.
+tests/simulation/test_crowd.py recovers the parameters from answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,8 @@ class Answers(NamedTuple):
     strength: Ints
 
 
-class Crowd(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Crowd:
     """Parameters of L labelers, each (L,).
 
     ids: as in the release, 30 characters. skill: log odds per unit of utility. taste: log odds per
@@ -186,8 +188,8 @@ def latent_ratings(parts: Parts, chars: ArrayLike) -> NDArray[np.float64]:
     """What a labeler without leniency or noise would rate on `AXES`, unrounded; (n, 4).
 
     accuracy: 6.9 less 1.2 a contradiction. coverage: 1.6 to 7 by the share of facts. coherence:
-    6.9 less .4 a garbled or repeated word pair. overall: .65 coverage + .2 accuracy + .15
-    coherence, and .8 per unit of log length over 110 characters.
+    6.9 less .4 a garbled pair or repeated triple of words. overall: .65 coverage + .2 accuracy
+    + .15 coherence, and .8 per unit of log length over 110 characters.
     """
     accuracy = 6.9 - 1.2 * parts.contradictions
     coverage = 1.6 + 5.4 * parts.coverage / WEIGHTS.sum()

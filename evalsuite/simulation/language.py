@@ -320,21 +320,22 @@ class Language:
 
     def _allow_summaries(self, domain: Domain, allowed: NDArray[np.bool_]) -> None:
         pieces = [self._element(domain, f"[{slot}]") for slot in SLOTS]
-        subject, name, act, thing, place, since, *clauses = pieces
-        subject = [*subject, *self._plain(domain.nobody)]
-        act = [*act, *self._plain(domain.no_act), *self._plain(domain.no_deed)]
-        thing = [*thing, *self._plain(domain.no_object)]
-        chain = [subject, name, act, thing, place, since]
-        for i, piece in enumerate(chain):
-            for later in chain[i + 1 :]:
-                self._allow_run([piece, later], allowed)
+        relation, name, act, thing, place, since, *clauses = pieces
+        relation = relation + self._plain(domain.nobody)
+        verb = act + self._plain(domain.no_act)
+        thing = thing + self._plain(domain.no_object)
+        deed = self._plain(domain.no_deed)
+        for run in (
+            [relation, name], [relation, verb + deed], [name, verb + deed], [verb, thing],
+            [thing + deed, place + since], [place, since],
+        ):  # fmt: skip
+            self._allow_run(run, allowed)
         clauses += [self._plain(text) for text in (*domain.pads, domain.empty)]
-        lasts = set().union(*(_last(piece) for piece in [*chain, *clauses]))
-        firsts = set().union(*(_first(piece) for piece in [subject, name, act, *clauses]))
         for clause in clauses:
             self._allow_run([clause], allowed)
-        self._allow(lasts - {".", "?"}, set(_SEPARATORS), allowed)
-        self._allow(set(_SEPARATORS), firsts, allowed)
+        ends: set[str] = set().union(*(_last(p) for p in [thing, deed, place, since, *clauses]))
+        self._allow(ends - {".", "?"}, set(_SEPARATORS), allowed)
+        self._allow(set(_SEPARATORS), set().union(*(_first(p) for p in clauses)), allowed)
 
     def _plain(self, text: str) -> list[list[set[str]]]:
         return [[{w} for w in _split(text)]]

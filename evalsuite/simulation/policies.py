@@ -10,7 +10,7 @@ PPO         the optimum of proxy - KL/strength is the exponential tilt of every 
 
 Proxies err as reward models do: they like length and cannot tell an invented detail from a true
 one. Little optimisation finds facts, much finds details and padding: the over-optimisation hump.
-tests/simulation/test_policies.py checks the tilt against enumeration.
+tests/simulation/test_simulated_policies.py checks the tilt against enumeration.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
     comparisons/batch3.json ... cnndm2.json       one JSON object a line
     axis_evals/tldraxis1.json, cnndm1.json        one JSON object a line
-    truth/truth.json                              configuration, labelers, policies, expected rates
+    truth/truth.yaml                              configuration, labelers, policies, expected rates
 
 The same configuration writes the same bytes. Each concern draws from a stream of its own: asking
 for more ratings leaves every comparison as it was. `World(seed)` gives the posts' facts back from
 their ids and scores any text, so the files hold no facts.
 
-tests/simulation/test_release.py reads the files by hand and compares them with truth.json.
+truth.yaml is JSON, which every YAML reader reads; the suffix keeps it from being taken for labels.
+
+tests/simulation/test_written_release.py reads the files by hand.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ class Texts(NamedTuple):
 def write_release(
     folder: Path, config: WorldConfig | None = None, *, progress: Progress | None = None
 ) -> list[Path]:
-    """Write the files of a world below `folder` and return their paths, truth.json last.
+    """Write the files of a world below `folder` and return their paths, truth.yaml last.
 
     progress: called with rows written and rows in all after each file. Files are replaced whole;
     other files in the folder are left alone.
@@ -136,15 +138,14 @@ def write_release(
         _ratings(world, crowd, domain, ratings, posts, folder, put)
     truth["config"] = asdict(config)
     truth["utility"] = "see evalsuite.simulation.world"
-    truth["labelers"] = [
-        {name: column[i] for name, column in crowd._asdict().items()} for i in range(len(crowd))
-    ]
+    people = asdict(crowd)
+    truth["labelers"] = [{k: column[i] for k, column in people.items()} for i in range(len(crowd))]
     truth["policies"] = [
         asdict(replace(p, proxy=None)) | {"proxy": p.proxy.name if p.proxy else None}
         for p in roster()
     ]
     truth["pairs"] = pairs
-    path = folder / "truth" / "truth.json"
+    path = folder / "truth" / "truth.yaml"
     data = orjson.dumps(truth, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
     return [*paths, path]
@@ -160,9 +161,12 @@ def _comparisons(
     key = list(DOMAINS).index(domain)
     count, common = design.items_for(labels, config.shared, config.labels_each)
     items = design.draw_items(domain, count, n_posts, world.rng(_ITEMS, key))
-    given = design.assign(count, common, config.labels_each, crowd, world.rng(_ASSIGN, key))
     posts = world.posts(domain, n_posts)
     pair = _policies_of(items)
+    # Agreement is measured within a policy, so its pairs come three times as often to the pool.
+    liking = np.where(pair.left == pair.right, 3.0, 1.0)
+    rng = world.rng(_ASSIGN, key)
+    given = design.assign(liking, common, config.labels_each, crowd, rng)
     left, right, texts = _summaries(world, posts, items, pair, key)
     time = design.batch_times()[items.batch][given.item]
     who = given.labeler
@@ -334,7 +338,7 @@ def _ratings(
         for p, name in enumerate(policies)
     ])  # fmt: skip
     texts = _read(world, posts.take(post), text)
-    given = design.assign(count, common, each, crowd, rng)
+    given = design.assign(np.ones(count), common, each, crowd, rng)
     parts = texts.parts.take(given.item)
     values = crowd.rate(given.labeler, parts, texts.chars[given.item], rng).tolist()
     batch = {"tldr": "tldraxis1", "cnndm": "cnndm1"}[domain]

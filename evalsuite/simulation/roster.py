@@ -1,8 +1,8 @@
 """The policies of the default world, under names like those of the OpenAI release.
 
 Numbers of models (1.3B, 6.7B, 13B) are stand-ins: a larger model here keeps more facts and errs
-less. Change a policy's numbers freely; tests/simulation/test_policies.py and test_truth.py hold
-the order of strengths and the over-optimisation hump, not the values.
+less. Change a policy's numbers freely; tests/simulation/test_simulated_policies.py and
+test_truth.py hold the order of strengths and the over-optimisation hump, not the values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from evalsuite.simulation.policies import Policy, Proxy
 
 RM1 = Proxy("rm1", fact=0.45, invented=0.45, pad=0.50, again=0.15, slip=-0.2, style=0.2, noise=1.0)
 RM2 = Proxy("rm2", fact=0.65, invented=0.30, pad=0.30, again=0.05, slip=-0.5, style=0.2, noise=0.8)
-RM3 = Proxy("rm3", fact=0.60, invented=0.60, pad=0.30, again=0.30, slip=-0.3, style=0.5, noise=0.8)
+RM3 = Proxy("rm3", fact=0.65, invented=0.60, pad=0.55, again=0.50, slip=-0.3, style=0.5, noise=0.8)
 RM3_6B = Proxy(
     "rm3_6b", fact=0.85, invented=0.05, pad=0.15, again=0.0, slip=-0.6, style=0.2, noise=0.5
 )

@@ -4,7 +4,7 @@ True utility of a summary of a post =
     coverage            weights (`language.WEIGHTS`) of the facts it says rightly
     - c * contradictions   distinct words it says for a fact that are not the fact (decoys too)
     - .5 * garbled         word pairs that no clean text of the world has
-    - .5 * repetitions     word pairs it has said before
+    - .5 * repetitions     runs of three words it has said before
     - .1 * tokens above or below the domain's lengths (TL;DR 8 to 22, news 20 to 60)
 
 c is .5. That is a choice, made so that a small reward model can learn the utility: at 1.5 the
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,8 @@ AUTHOR_SHARES = (0.25, 0.45, 0.30)
 """Authors of three cares: chance to keep a fact, to get a kept one wrong, to garble, shares."""
 
 
-class Posts(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Posts:
     """n posts as arrays. All facts and decoys are token ids; number counts posts of the domain.
 
     facts, decoys: (n, 9). wording: (n, 9) the post's own wordings. difficulty: (n,) added to the
@@ -198,7 +200,7 @@ class Parts(NamedTuple):
 
 
 def parts_of(facts: Tokens, text: Ragged) -> Parts:
-    """Read n token rows back: facts said rightly and wrongly, garbled and repeated word pairs."""
+    """Read n token rows back: facts said rightly and wrongly, garbled pairs, repeated triples."""
     lang = language()
     n, row, tokens = len(text.offsets) - 1, text.row, text.tokens
     slot = lang.slot_of[tokens]
@@ -210,13 +212,16 @@ def parts_of(facts: Tokens, text: Ragged) -> Parts:
     right = facts[said_row, said_slot] == said_token
     coverage = np.bincount(said_row[right], WEIGHTS[said_slot[right]], n).astype(np.float64)
     wrong = np.bincount(said_row[~right], minlength=n)
-    inside = np.flatnonzero(row[1:] == row[:-1]) if len(row) else np.empty(0, dtype=np.int64)
+    inside = np.flatnonzero(row[1:] == row[:-1])
     before, after = tokens[inside].astype(np.int64), tokens[inside + 1].astype(np.int64)
     garbled = np.bincount(row[inside[~lang.clean[before, after]]], minlength=n)
-    pairs = np.bincount(row[inside], minlength=n)
-    code = (row[inside] * (lang.unknown + 1) + before) * (lang.unknown + 1) + after
-    distinct = np.unique(code) // (lang.unknown + 1) ** 2
-    repeated = pairs - np.bincount(distinct, minlength=n)
+    size = lang.unknown + 1
+    three = np.flatnonzero(row[2:] == row[:-2])
+    code = row[three]
+    for step in range(3):
+        code = code * size + tokens[three + step]
+    distinct = np.unique(code) // size**3
+    repeated = np.bincount(row[three], minlength=n) - np.bincount(distinct, minlength=n)
     return Parts(coverage, wrong, garbled, repeated, text.lengths)
 
 
