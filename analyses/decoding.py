@@ -168,35 +168,34 @@ def plot(table: pd.DataFrame) -> Figure:
     over = drawn[drawn["quantity"] == OVER_REFERENCE]
     met = drawn[drawn["quantity"] == OVER_SETTING]
     cold, nucleus = over[over["top_p"].isna()], over[over["top_p"].notna()]
-    widths = [3.0, 1.6 if len(nucleus) else 0.0, 3.0 if len(met) else 0.0]
+    widths = [3.0, 1.6 if len(nucleus) else 0.0, 2.6 if len(met) else 0.0]
     shown = [width for width in widths if width]
     fig, axes = style.figure(
         "double" if len(shown) > 1 else "single", max(2.6, 0.19 * len(met) + 0.9),
         cols=len(shown), width_ratios=shown, squeeze=False,
     )  # fmt: skip
-    panels = iter(axes[0])
-    several = len(over.drop_duplicates(["domain", "model"])) > 1
+    panels = list(axes[0])
     reach = float((over["value"] + over["se"].fillna(0)).max()) if len(over) else 0.0
     limits = 0.0, min(1.02, max(0.56, reach + 0.08))
-
-    ax = next(panels)
-    if not several and len(over):
-        style.title(ax, _model(over.iloc[0], table))
-    _rates(ax, cold, "temperature", several)
-    ax.set_xlabel("temperature")
-    style.rate_axis(ax, "y", label="preferred to the reference", limits=limits, chance=0.5)
+    _rates(panels[0], cold, "temperature", table)
+    style.rate_axis(panels[0], "y", label="preferred to the reference", limits=limits, chance=0.5)
     if len(nucleus):
-        ax = next(panels)
-        _rates(ax, nucleus, "top_p", several)
-        ax.set_xlabel("top-p")
-        style.rate_axis(ax, "y", limits=limits, chance=0.5)
-        ax.tick_params(labelleft=False)
+        _rates(panels[1], nucleus, "top_p", table)
+        style.rate_axis(panels[1], "y", limits=limits, chance=0.5)
+        panels[1].tick_params(labelleft=False)
     if len(met):
-        _head_to_head(next(panels), met, several)
+        _head_to_head(panels[-1], met, table)
     if few := len(table) - len(drawn):
         what = "rate of too few posts is" if few == 1 else "rates of too few posts are"
         style.note(fig, f"{few} {what} in the table only")
     style.note_errorbars(fig)
+    if len(_models(cold)) > 1:  # last: labels are placed where the layout puts the points
+        last = cold.sort_values("temperature").groupby(["domain", "model"]).tail(1)
+        style.label_directly(
+            panels[0], last["temperature"].tolist(), last["value"].tolist(),
+            [_model(row, table) for _, row in last.iterrows()],
+            [style.policy_style(policy).colour for policy in last["policy"]],
+        )  # fmt: skip
     return fig
 
 
@@ -236,37 +235,36 @@ def reading(table: pd.DataFrame) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
-def _rates(ax: Axes, over: pd.DataFrame, x: str, several: bool) -> None:
-    """Points by `x`, joined within a model, with counts (one model) or labels (several)."""
-    over = over.sort_values(["domain", "model", x])
-    for _, rows in over.groupby(["domain", "model"]):
-        ax.plot(rows[x], rows["value"], color=style.FAINT, lw=1.2, zorder=1)
-    for i, (_, row) in enumerate(over.iterrows()):
-        style.errorbars(ax, over.iloc[[i]], x, policy=row["policy"])
-        if not several:
-            ax.annotate(
-                f"n={row['n']:,}", (row[x], row["value"] + np.nan_to_num(row["se"])),
-                xytext=(0, 5), textcoords="offset points", ha="center",
-                fontsize=style.SMALL - 1.5, color=style.MUTED,
-            )  # fmt: skip
+def _rates(ax: Axes, over: pd.DataFrame, x: str, table: pd.DataFrame) -> None:
+    """Points by `x`, joined within a model; a lone model is the title and its counts are shown."""
+    models = _models(over)
+    for place, (_, rows) in enumerate(over.sort_values(x).groupby(["domain", "model"])):
+        # Models at one setting stand side by side.
+        rows = rows.assign(at=rows[x] + 0.015 * (place - (len(models) - 1) / 2))
+        ax.plot(rows["at"], rows["value"], color=style.FAINT, lw=1.2, zorder=1)
+        for i, (_, row) in enumerate(rows.iterrows()):
+            style.errorbars(ax, rows.iloc[[i]], "at", policy=row["policy"])
+            if len(models) == 1:
+                ax.annotate(
+                    f"n={row['n']:,}", (row["at"], row["value"] + np.nan_to_num(row["se"])),
+                    xytext=(0, 5), textcoords="offset points", ha="center",
+                    fontsize=style.SMALL - 1.5, color=style.MUTED,
+                )  # fmt: skip
     ax.margins(x=0.14)
     if x == "top_p":
         ax.set_xlim(min(0.68, float(over[x].min()) - 0.05), 1.02)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], min_n_ticks=2))
-    if several and len(over):
-        last = over.groupby(["domain", "model"]).tail(1)
-        style.label_directly(
-            ax, last[x].tolist(), last["value"].tolist(),
-            [_model(row, over) for _, row in last.iterrows()],
-            [style.policy_style(policy).colour for policy in last["policy"]],
-        )  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+    ax.set_xlabel("top-p" if x == "top_p" else x)
+    if len(models) == 1 and (x == "temperature" or len(_models(table)) > 1):
+        style.title(ax, _model(over.iloc[0], table))
 
 
-def _head_to_head(ax: Axes, met: pd.DataFrame, several: bool) -> None:
+def _head_to_head(ax: Axes, met: pd.DataFrame, table: pd.DataFrame) -> None:
     names = [f"{row['setting']} over {row['against']}" for _, row in met.iterrows()]
+    several = len(_models(met)) > 1
     if several:
-        prefix = [_model(row, met) for _, row in met.iterrows()]
-        names = [f"{model}: {name}" for model, name in zip(prefix, names, strict=True)]
+        models = [_model(row, table) for _, row in met.iterrows()]
+        names = [f"{model}: {name}" for model, name in zip(models, names, strict=True)]
     style.forest(
         ax, names, met["value"].tolist(), met["se"].tolist(),
         policies=met["policy"].tolist(), counts=met["n"].tolist(),
@@ -277,7 +275,12 @@ def _head_to_head(ax: Axes, met: pd.DataFrame, several: bool) -> None:
         ax, "x", label="first setting preferred", chance=0.5,
         limits=(max(-0.02, 0.5 - reach), min(1.02, 0.5 + reach)),
     )  # fmt: skip
-    style.title(ax, "Head to head")
+    plain = several or len(_models(table)) == 1
+    style.title(ax, "Head to head" if plain else f"Head to head: {_model(met.iloc[0], table)}")
+
+
+def _models(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(table.groupby(["domain", "model"]).groups)
 
 
 def _model(row: pd.Series, table: pd.DataFrame) -> str:

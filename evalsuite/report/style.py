@@ -110,7 +110,7 @@ FAMILIES = tuple(_FAMILIES)
 """Families of policies, in the order in which figures show them."""
 
 _FAMILY_OF_METHOD = {"best_of_n": "best-of-n", "editor": "human"}
-_BASE = re.compile(r"(?P<kind>sup|pretrain)(?P<run>\d*)(?:_(?P<size>\d+)b)?")
+_BASE = re.compile(r"(?:sup|pretrain)(?P<run>\d*)(?:_(?P<data>[a-z]+))?(?:_(?P<size>\d+)b)?")
 _SIZES = {"": 1.3, "6": 6.7, "12": 13.0}
 """Billions of parameters where the release's word is not the paper's."""
 
@@ -135,7 +135,7 @@ def policy_style(policy: str) -> PolicyStyle:
     kind, name = family(policy), parse_policy(policy)
     look = _FAMILIES[kind]
     base = name.base or policy
-    size, run = _size_and_run(base)
+    size, run, _ = _size_run_data(base)
     marker = look.marker if math.isnan(name.top_p) else "p"
     hue, chroma, lightness = look.hue, look.chroma, look.lightness
     if kind == "other":
@@ -173,7 +173,7 @@ def _label(policy: str, name: PolicyName) -> str:
     if name.method == "editor":
         return "human editor"
     base = name.base or policy
-    size, run = _size_and_run(base)
+    size, run, data = _size_run_data(base)
     said = [f"{size:g}B"] if size > 0 else []
     if size > 0 and 0 <= run < _FINAL_RUN:
         said.append(f"sup{run}")
@@ -181,6 +181,8 @@ def _label(policy: str, name: PolicyName) -> str:
         said.append(name.method)
     elif size <= 0:
         said.append(base)
+    if data:
+        said.append(f"on {data}")
     if name.method == "best_of_n":
         said.append(f"best of {name.best_of_n:g}")
     if name.method == "ppo":
@@ -197,13 +199,17 @@ def _label(policy: str, name: PolicyName) -> str:
     return ", ".join(words)
 
 
-def _size_and_run(base: str) -> tuple[float, int]:
-    """Billions of parameters and the run of a base of the release; 0 and -1 of any other."""
+def _size_run_data(base: str) -> tuple[float, int, str]:
+    """Billions of parameters, run and data of a base of the release; 0, -1, "" of any other."""
     found = _BASE.fullmatch(base)
     if found is None:
-        return 0.0, -1
+        return 0.0, -1, ""
     size = found["size"] or ""
-    return _SIZES[size] if size in _SIZES else float(size), int(found["run"] or -1)
+    return (
+        _SIZES[size] if size in _SIZES else float(size),
+        int(found["run"] or -1),
+        found["data"] or "",
+    )
 
 
 def _or(value: float, otherwise: float) -> float:
@@ -304,13 +310,15 @@ def rate_axis(
     target = ax.xaxis if axis == "x" else ax.yaxis
     if chance is not None:
         (ax.axvline if axis == "x" else ax.axhline)(
-            chance, color=MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0
+            chance, color=MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0.9
         )
     if limits is None:
         low, high = ax.get_xlim() if axis == "x" else ax.get_ylim()
         limits = max(low, -0.02), min(high, 1.02)
     (ax.set_xlim if axis == "x" else ax.set_ylim)(limits)
-    target.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    target.set_major_locator(
+        MaxNLocator(nbins=5 if axis == "x" else "auto", steps=[1, 2, 2.5, 5, 10])
+    )
     target.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%"))
     if label is not None:
         target.set_label_text(label)

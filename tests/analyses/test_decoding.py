@@ -189,4 +189,5 @@ def test_several_models_are_labelled() -> None:
     words = {text.get_text() for ax in figure.axes for text in ax.texts}
     assert {"1.3B supervised", "6.7B supervised"} <= words
     labels = [t.get_text() for t in figure.axes[-1].get_yticklabels()]
-    assert labels == ["1.3B supervised: T=0.3 over T=1"]
+    assert labels == ["T=0.3 over T=1"]
+    assert figure.axes[-1].get_title("left") == "Head to head: 1.3B supervised"

@@ -44,6 +44,7 @@ def grey(colour: str) -> float:
         ("sup4_12b", "13B supervised, T=0"),
         ("sup4_3b_t1", "3B supervised, T=1"),
         ("sup2", "1.3B sup2"),
+        ("sup_cnndm_6b", "6.7B supervised on cnndm, T=0"),
         ("pretrain_6b_t.7", "6.7B pretrained, T=0.7"),
         ("sup3_bo63_rm2", "1.3B sup3 best of 63 (rm2)"),
         ("sup4_ppo_rm3_kl10", "1.3B PPO (rm3), KL 9.4"),
