@@ -1,7 +1,6 @@
-"""How every figure looks: sizes, one colour a policy, direct labels, error bars, saving.
+"""How every figure looks: sizes, direct labels, error bars, saving (policies: `looks`).
 
 The reader is someone writing `plot()` of an analysis. All of it may be changed; what must stay is
-that a policy's look is a function of its name alone (the same in every figure, run and machine),
 that nothing here touches pyplot or leaves a global setting changed, and that a figure saved twice
 is the same file. `tests/report/test_style.py` holds these. Typical use:
 
@@ -12,19 +11,17 @@ is the same file. `tests/report/test_style.py` holds these. Typical use:
     return fig
 
 Artists that matplotlib makes after `figure` returned (legends, texts, titles) take their size from
-the global settings, so use `legend`, `title`, `text_size` of this module for them.
+the global settings: use `legend` and `title` here, and `TEXT` or `SMALL` for other texts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 import textwrap
-from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -35,8 +32,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from evalsuite.datasets.release import PolicyName, parse_policy
+from evalsuite.report.looks import (
+    FAMILIES,
+    PolicyStyle,
+    family,
+    model_label,
+    policy_order,
+    policy_style,
+)
 from evalsuite.tables import write_atomically
+
+__all__ = [
+    "DPI", "FAINT", "FAMILIES", "INK", "MUTED", "SMALL", "TEXT", "WIDTHS", "PolicyStyle",
+    "connect", "errorbars", "family", "figure", "forest", "grid", "label_directly", "legend",
+    "model_label", "note", "note_errorbars", "policy_order", "policy_style", "rate_axis", "save",
+    "spread", "title",
+]  # fmt: skip
 
 WIDTHS = {"single": 3.6, "double": 7.2}
 """Inches: one and two columns of a paper."""
@@ -70,181 +81,6 @@ _RC: Any = {
     "ytick.major.size": 2.5,
 }
 _SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "text.hinting": "no_hinting"}
-
-
-# --- one look a policy -----------------------------------------------------------------------
-
-
-class PolicyStyle(NamedTuple):
-    """How a policy is drawn: readable label, hex colour, marker, line style, sort key."""
-
-    label: str
-    colour: str
-    marker: str
-    linestyle: str
-    order: tuple[Any, ...]
-
-
-class _Family(NamedTuple):
-    """Hue in degrees, chroma and lightness (OKLCH), marker, line style."""
-
-    hue: float
-    chroma: float
-    lightness: float
-    marker: str
-    linestyle: str
-
-
-# Hues after Okabe and Ito; lightness and marker tell the families apart in grey.
-_FAMILIES = {
-    "reference": _Family(0, 0.00, 0.25, "s", "-"),
-    "human": _Family(0, 0.00, 0.45, "P", "-"),
-    "extractive": _Family(345, 0.13, 0.66, "v", ":"),
-    "pretrained": _Family(90, 0.03, 0.68, "X", ":"),
-    "supervised": _Family(250, 0.14, 0.50, "o", "-"),
-    "best-of-n": _Family(165, 0.12, 0.62, "D", "--"),
-    "ppo": _Family(48, 0.17, 0.60, "^", "-"),
-    "other": _Family(300, 0.13, 0.52, "o", "-"),
-}
-FAMILIES = tuple(_FAMILIES)
-"""Families of policies, in the order in which figures show them."""
-
-_FAMILY_OF_METHOD = {"best_of_n": "best-of-n", "editor": "human"}
-_BASE = re.compile(r"(?:sup|pretrain)(?P<run>\d*)(?:_(?P<data>[a-z]+))?(?:_(?P<size>\d+)b)?")
-_SIZES = {"": 1.3, "6": 6.7, "12": 13.0}
-"""Billions of parameters where the release's word is not the paper's."""
-
-_FINAL_RUN = 4  # of the release's supervised models sup1 to sup4; the paper's own models
-_OTHER_MARKERS = "o^sDvP<>X"
-
-
-def family(policy: str) -> str:
-    """The family (one of `FAMILIES`) that a policy's name says it belongs to."""
-    method = parse_policy(policy).method
-    return _FAMILY_OF_METHOD.get(method, method)
-
-
-@lru_cache(maxsize=4096)
-def policy_style(policy: str) -> PolicyStyle:
-    """Label, colour, marker and line style of a policy, from its name alone.
-
-    The family gives hue, marker and line style; size, run, decoding, N and KL shade it, so the
-    members of a family differ. A name of no known family gets hue, lightness and marker from a
-    digest of its base, so two such policies may look alike: label them directly.
-    """
-    kind, name = family(policy), parse_policy(policy)
-    look = _FAMILIES[kind]
-    base = name.base or policy
-    size, run, _ = _size_run_data(base)
-    marker = look.marker if math.isnan(name.top_p) else "p"
-    hue, chroma, lightness = look.hue, look.chroma, look.lightness
-    if kind == "other":
-        digest = hashlib.blake2b(base.encode("utf-8", "surrogatepass"), digest_size=4).digest()
-        hue, lightness = digest[0] * 360 / 256, 0.42 + 0.05 * (digest[1] % 5)
-        marker = _OTHER_MARKERS[digest[2] % len(_OTHER_MARKERS)]
-    elif size > 0:
-        lightness += 0.05 - 0.12 * math.log(size / 1.3) / math.log(10)
-        hue -= 14 * (_FINAL_RUN - run if run > 0 else 0)
-    lightness += 0.16 * (min(_or(name.temperature, 0.35), 1.0) - 0.35)
-    hue += 0 if math.isnan(name.top_p) else 40 + 100 * (name.top_p - 0.9)
-    if kind == "best-of-n":
-        lightness -= 0.025 * (math.log2(max(name.best_of_n, 1)) - 5)
-    if kind == "ppo":
-        hue -= 12 * (math.log2(max(_or(name.kl_nats, 8), 1)) - 3)
-    order = (
-        FAMILIES.index(kind), size, run, _natural(base), not math.isnan(name.top_p),
-        _or(name.temperature, -1), _or(name.top_p, -1), _or(name.best_of_n, -1),
-        _natural(name.objective or ""), _or(name.kl_nats, -1), _natural(policy),
-    )  # fmt: skip
-    colour = _oklch(min(max(lightness, 0.2), 0.78), chroma, hue)
-    return PolicyStyle(_label(policy, name), colour, marker, look.linestyle, order)
-
-
-def model_label(policy: str) -> str:
-    """A policy in words without its decoding: "6.7B supervised" of `sup4_6b_t.7`."""
-    nan = math.nan
-    return _label(policy, parse_policy(policy)._replace(temperature=nan, top_p=nan))
-
-
-def _label(policy: str, name: PolicyName) -> str:
-    """A policy in words: "6.7B supervised, T=0.7", "1.3B PPO (rm3), KL 9.4"."""
-    if name.method == "reference":
-        return "reference"
-    if name.method == "editor":
-        return "human editor"
-    base = name.base or policy
-    size, run, data = _size_run_data(base)
-    said = [f"{size:g}B"] if size > 0 else []
-    if size > 0 and 0 <= run < _FINAL_RUN:
-        said.append(f"sup{run}")
-    elif size > 0 and name.method in {"supervised", "pretrained"}:
-        said.append(name.method)
-    elif size <= 0:
-        said.append(base)
-    if data:
-        said.append(f"on {data}")
-    if name.method == "best_of_n":
-        said.append(f"best of {name.best_of_n:g}")
-    if name.method == "ppo":
-        said.append("PPO")
-    if name.objective:
-        said.append(f"({name.objective})")
-    words = [" ".join(said)]
-    if not math.isnan(name.kl_nats):
-        words.append(f"KL {name.kl_nats:g}")
-    if not math.isnan(name.temperature) and name.method != "best_of_n":
-        words.append(f"T={name.temperature:g}")
-    if not math.isnan(name.top_p):
-        words.append(f"top-p {name.top_p:g}")
-    return ", ".join(words)
-
-
-def _size_run_data(base: str) -> tuple[float, int, str]:
-    """Billions of parameters, run and data of a base of the release; 0, -1, "" of any other."""
-    found = _BASE.fullmatch(base)
-    if found is None:
-        return 0.0, -1, ""
-    size = found["size"] or ""
-    return (
-        _SIZES[size] if size in _SIZES else float(size),
-        int(found["run"] or -1),
-        found["data"] or "",
-    )
-
-
-def _or(value: float, otherwise: float) -> float:
-    return otherwise if math.isnan(value) else value
-
-
-def _natural(text: str) -> str:
-    """Sort key under which M8 comes before M10."""
-    return re.sub(r"\d+", lambda digits: digits[0].zfill(8), text)
-
-
-def policy_order(policies: Iterable[str]) -> list[str]:
-    """Distinct policies, references first, then by family, size and setting."""
-    return sorted(set(policies), key=lambda policy: (policy_style(policy).order, policy))
-
-
-def _oklch(lightness: float, chroma: float, hue: float) -> str:
-    """Hex sRGB of a colour in OKLCH (Ottosson 2020); chroma is lowered until it can be shown."""
-    angle = math.radians(hue)
-    while True:
-        a, b = chroma * math.cos(angle), chroma * math.sin(angle)
-        long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-        medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-        short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-        linear = (
-            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-        )
-        if all(-1e-4 <= c <= 1 + 1e-4 for c in linear) or chroma < 1e-3:
-            break
-        chroma *= 0.95
-    channels = (min(max(c, 0.0), 1.0) for c in linear)
-    encoded = (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055 for c in channels)
-    return "#" + "".join(f"{round(255 * c):02x}" for c in encoded)
 
 
 # --- figures and files -----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from evalsuite.report import style
+from evalsuite.report import looks, style
 
 RELEASE = [
     "reference_summary", "human_editor", "lead-3", "pretrain_6b_t.7", "sup1", "sup2", "sup3",
@@ -87,7 +87,7 @@ def test_families_differ_by_marker_and_are_dark_enough_on_white() -> None:
 @given(st.text(max_size=30))
 def test_any_name_has_a_look_that_depends_on_nothing_else(policy: str) -> None:
     look = style.policy_style(policy)
-    style.policy_style.cache_clear()
+    looks.policy_style.cache_clear()
     assert style.policy_style(policy) == look
     assert mpl.colors.is_color_like(look.colour)
     assert len(look.colour) == 7
@@ -110,10 +110,10 @@ def test_order_is_the_paper_s_then_natural() -> None:
 
 def test_colours_of_oklch() -> None:
     # Ottosson's definition: lightness 1 without chroma is white; OKLCH of sRGB red and blue.
-    assert style._oklch(1.0, 0.0, 0.0) == "#ffffff"
-    assert style._oklch(0.0, 0.0, 0.0) == "#000000"
-    assert style._oklch(0.627955, 0.257683, 29.2339) == "#ff0000"
-    assert style._oklch(0.452014, 0.313214, 264.052) == "#0000ff"
+    assert looks._oklch(1.0, 0.0, 0.0) == "#ffffff"
+    assert looks._oklch(0.0, 0.0, 0.0) == "#000000"
+    assert looks._oklch(0.627955, 0.257683, 29.2339) == "#ff0000"
+    assert looks._oklch(0.452014, 0.313214, 264.052) == "#0000ff"
 
 
 # --- figures and files -----------------------------------------------------------------------
