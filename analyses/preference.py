@@ -36,6 +36,9 @@ SCORES: tuple[str, ...] = ()
 
 MAX_SHOWN = 40
 """Policies in the figure: those with most comparisons. The table has all."""
+MAX_NUMBERED = 26
+"""With more policies the cells of the matrix are too small to hold their numbers."""
+
 FEW = 5
 """Cells of the matrix with fewer comparisons are faint: an interval does not exist there."""
 
@@ -189,18 +192,20 @@ def _matrix(ax: Any, pairs: pd.DataFrame, policies: list[str]) -> None:
         np.where(few, np.nan, cells), cmap="Blues", vmin=-0.1, vmax=1.25, aspect="auto",
         interpolation="nearest", extent=(0.5, count + 0.5, 0.5 - count, 0.5),
     )  # fmt: skip
-    size = min(style.SMALL - 1, 130 / count)
-    for i, j in zip(*np.nonzero(np.isfinite(cells)), strict=True):
+    size = min(style.SMALL - 1, 130 / count) if count <= MAX_NUMBERED else style.SMALL - 1
+    numbered = count <= MAX_NUMBERED
+    for i, j in zip(*np.nonzero(np.isfinite(cells) & numbered), strict=True):
         colour = style.FAINT if few[i, j] else "white" if cells[i, j] > 0.65 else style.INK
         ax.text(
             j + 1, -i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", fontsize=size,
-            color=colour, fontfamily="DejaVu Sans",
+            color=colour, fontfamily="DejaVu Sans", in_layout=False,
         )  # fmt: skip
-    ax.set_xticks(range(1, count + 1))
+    ax.set_xticks(range(1, count + 1) if numbered else range(5, count + 1, 5))
     ax.tick_params(length=0, labelleft=False, labelsize=size)
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
-    ax.set_xlabel("row preferred to column, %")
+    said = ", %" if numbered else " (darker: more often)"
+    ax.set_xlabel(f"row preferred to column{said}")
     style.title(ax, "All pairs that met")
 
 

@@ -140,6 +140,14 @@ def test_many_policies_are_cut_to_those_with_most_comparisons(rng, monkeypatch):
     assert "2 of 3 policies" in " ".join(fig.get_supxlabel().split())
 
 
+def test_a_matrix_too_fine_for_numbers_has_none(rng, monkeypatch):
+    monkeypatch.setattr(preference, "MAX_NUMBERED", 2)
+    table, _ = compute(small_tables(rng), rng)
+    matrix = preference.plot(as_read_back(table)).axes[1]
+    assert not matrix.texts
+    assert "darker: more often" in matrix.get_xlabel()
+
+
 def test_the_reading_names_the_best_policy(rng):
     choice = np.ones(240)
     tables = small_tables(rng, choice=choice)
