@@ -20,7 +20,6 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
 from evalsuite.errors import StatisticsError
-from evalsuite.records import REFERENCE_POLICY
 from evalsuite.stats.clusters import Codes, Floats, cluster_codes, robust_covariance
 from evalsuite.stats.estimate import Estimate, t_interval, undefined
 
@@ -78,7 +77,7 @@ def bradley_terry(
     *,
     clusters: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     cluster_name: str = "post",
-    anchor: str = REFERENCE_POLICY,
+    anchor: str = "reference_summary",
     level: float = 0.95,
 ) -> BradleyTerry:
     """Bradley-Terry maximum likelihood strengths with cluster-robust (sandwich) intervals.
