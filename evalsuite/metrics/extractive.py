@@ -82,7 +82,7 @@ def extractive_scores(
     own = match(summaries, summaries.take(nobody), nobody, n=ORDERS)
     for order, (grams, mine) in enumerate(zip(found, own, strict=True), start=1):
         different = mine.distinct_in_sources()
-        out[f"novel_{order}"] = share(different - _distinct_found(grams), different)
+        out[f"novel_{order}"] = share(different - grams.distinct_in_both(), different)
     return out
 
 
@@ -123,10 +123,3 @@ def _scanned(summary: str, source: str) -> int:
         best = max(best, length)
         at = source.find(summary[0], at + length)
     return best
-
-
-def _distinct_found(grams: Match) -> NDArray[np.float64]:
-    """Different n-grams of each summary that its source has."""
-    shared = grams.summaries.only(grams.summaries.values >= 0)
-    keys = np.unique(shared.owners() * grams.size + shared.values)
-    return np.bincount(keys // max(grams.size, 1), minlength=shared.rows).astype(np.float64)

@@ -130,6 +130,14 @@ class Match(NamedTuple):
         owner[self.sources.values] = self.sources.owners()
         return np.bincount(owner, minlength=self.sources.rows).astype(np.float64)
 
+    def distinct_in_both(self) -> NDArray[np.float64]:
+        """How many different n-grams each summary shares with its source."""
+        shared = self.summaries.only(self.summaries.values >= 0)
+        keys = np.sort(shared.owners() * self.size + shared.values)  # np.unique hashes: slower
+        first = keys[np.diff(keys, prepend=-1) != 0]
+        rows = np.bincount(first // max(self.size, 1), minlength=shared.rows)
+        return rows.astype(np.float64)
+
 
 def match(sources: Ragged, summaries: Ragged, source_of: Ints, *, n: int) -> list[Match]:
     """n-gram matches of order 1, 2, ..., n; summary i is matched with source `source_of[i]`."""
