@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.style  # noqa: F401 - draws from random's global generator when first imported
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

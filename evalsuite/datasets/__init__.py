@@ -178,6 +178,8 @@ class _Loader:
 
 def reporting(progress: Report | rich_progress.Progress | None) -> Report | None:
     """The function behind a `progress` argument; a rich display gets a task of its own."""
+    if progress is None:
+        return None
     from rich.progress import Progress
 
     if not isinstance(progress, Progress):
