@@ -133,8 +133,9 @@ def drift(
 
     A straight line through the batches, each row one point; NaN rows are left out. Cluster-robust
     with the leverage of clusters taken out (CR3-like: a cluster's residual is divided by 1 less
-    its share of the sum of squares of batch), Student's t with G - 1. Shocks that all rows of a
-    batch share are not in the interval: it asks whether these batches' line is flat.
+    its leverage), Student's t with the effective number of clusters, by their shares of the sum
+    of squares of batch, less one. Shocks that all rows of a batch share are not in the interval:
+    it asks whether these batches' line is flat.
 
     NaN with n when all rows are of one batch. Raises StatisticsError for lengths that differ.
     Source: Liang & Zeger 1986; Bell & McCaffrey 2002.
@@ -160,7 +161,8 @@ def drift(
     se = _jackknife_se(error, share)
     if se < NEGLIGIBLE_SE:
         return _no_interval(value, len(y), groups, level, method)
-    return t_interval(value, se, n=len(y), n_clusters=groups, method=method, level=level)
+    df = 1 / float((np.bincount(codes, squares) ** 2).sum()) - 1
+    return t_interval(value, se, n=len(y), n_clusters=groups, method=method, level=level, df=df)
 
 
 # --- the quantities of one labeler: functions of the level -------------------------------------

@@ -1,0 +1,150 @@
+"""The agreement matrix of Tables 20-23: published counts, which pairs, the table and its figure."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analyses import agreement
+from evalsuite.datasets import load
+from evalsuite.errors import StatisticsError
+from evalsuite.metrics import score_summaries
+from evalsuite.tables import Tables, from_columns
+
+
+def through_csv(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(table.to_csv(index=False)))
+
+
+def compute(tables: Tables, **options: object) -> tuple[pd.DataFrame, dict[str, int]]:
+    rng = np.random.default_rng(0)
+    result = agreement.compute(tables, agreement.Options(**options), rng)  # type: ignore[arg-type]
+    return through_csv(result.table), result.left_out
+
+
+def cells(table: pd.DataFrame, quantity: str = "agreement") -> dict[tuple[str, str], pd.Series]:
+    rows = table[table["quantity"] == quantity]
+    return {(row["row"], row["column"]): row for _, row in rows.iterrows()}
+
+
+def texts(figure: Figure) -> set[str]:
+    return {text.get_text() for ax in figure.axes for text in ax.texts}
+
+
+def small(rows: list[tuple[str, str, float, str | None]], *, policy: str = "a") -> Tables:
+    """Comparisons (left text, right text, choice, labeler) of one post, of `policy` with itself."""
+    left, right, choice, labeler = zip(*rows, strict=True)
+    known = sorted({*left, *right})
+    return Tables(
+        summaries=from_columns(
+            "summaries",
+            {"summary_id": known, "post_id": ["p"] * len(known), "policy": [policy] * len(known),
+             "text": known, "chars": [len(t) for t in known]},
+        ),
+        comparisons=from_columns(
+            "comparisons",
+            {"comparison_id": range(len(rows)), "left_id": left, "right_id": right,
+             "left_policy": [policy] * len(rows), "right_policy": [policy] * len(rows),
+             "choice": choice, "labeler": labeler, "item": ["p"] * len(rows)},
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "agree", "pairs"), [("batch18", 43, 66), ("cnndm0", 129, 165)])
+def test_published_counts(shared_data: Path, name: str, agree: int, pairs: int) -> None:
+    tables = load(shared_data / "tldr_feedback" / "comparisons" / f"{name}.json")
+    scores = score_summaries(tables.summaries, tables.posts, groups=agreement.SCORES)
+    table, left_out = compute(tables.with_scores(scores))
+    found = cells(table)["labeler", "labeler"]
+    assert found["n"] == pairs
+    assert found["value"] == agree / pairs
+    assert set(table["pairs"]) == {"all"}  # no policy was compared with itself there
+    assert left_out == {}
+    # Every label faces length; ROUGE has none for comparisons with the human text.
+    labels = len(tables.comparisons)
+    assert cells(table)["labeler", "length"]["n"] == labels
+    human = tables.comparisons[["left_policy", "right_policy"]].eq("reference_summary").any(axis=1)
+    assert cells(table)["labeler", "ROUGE-L"]["n"] == labels - human.sum()
+    said = agreement.reading(table)
+    assert f"{100 * agree / pairs:.1f}% of {pairs} pairs of answers" in said
+    shown = texts(agreement.plot(table))
+    assert f"{100 * agree / pairs:.1f}" in shown
+    assert f"{100 * cells(table)['length', 'copying']['value']:.1f}" in shown
+
+
+def test_length_in_batch_18_counted_naively(shared_data: Path) -> None:
+    tables = load(shared_data / "tldr_feedback" / "comparisons" / "batch18.json")
+    chars = tables.summaries.set_index("summary_id")["text"].str.len()
+    total = 0.0
+    for row in tables.comparisons.itertuples():
+        longer = np.sign(chars[row.right_id] - chars[row.left_id])
+        total += 0.5 if longer == 0 else float((longer > 0) == (row.choice == 1))
+    scores = score_summaries(tables.summaries, tables.posts, groups=("length",))
+    table, _ = compute(tables.with_scores(scores), pairs="all")
+    assert cells(table)["labeler", "length"]["value"] == pytest.approx(total / 638, abs=1e-12)
+    assert ("labeler", "copying") not in cells(table)  # not scored, not shown
+
+
+def test_which_pairs() -> None:
+    few = small([("x", "yy", 0.0, "ann"), ("yy", "x", 1.0, "bob")])
+    assert set(compute(few)[0]["pairs"]) == {"all"}
+    assert set(compute(few, pairs="same_policy")[0]["pairs"]) == {"a"}
+    assert set(compute(few, policy="a")[0]["pairs"]) == {"a"}
+    many = small([("x", "yy", 0.0, "ann")] * agreement.ENOUGH)
+    assert set(compute(many)[0]["pairs"]) == {"a"}
+    with pytest.raises(StatisticsError, match=r"no comparison of policy 'b' with itself; .*: a$"):
+        compute(few, policy="b")
+
+
+def test_quantities_around_the_matrix() -> None:
+    rows = [("x", f"y{i}", float(i % 4 == 0), w) for i in range(40) for w in ("ann", "bob", "cay")]
+    tables = small([*rows, ("x", "x", 1.0, "ann"), ("x", "z", 0.5, "ann")])
+    table, left_out = compute(tables)
+    assert cells(table)["labeler", "labeler"]["value"] == 1.0
+    assert cells(table, "alpha")["labeler", "labeler"]["value"] == 1.0
+    assert cells(table, "agreement, new labelers")["labeler", "labeler"]["n"] == 120
+    # Nobody errs, so nothing is to be corrected. x is the shorter, preferred in 3 of 4.
+    assert cells(table)["length", "labeler"]["value"] == 0.25
+    assert cells(table, "disattenuated")["length", "labeler"]["value"] == 0.25
+    assert left_out == {"agreement: identical texts": 1, "agreement: tie": 1}
+    # Three others are needed, and there are two: the ensemble has no cell with a labeler.
+    assert math.isnan(cells(table)["labeler", "labeler ensemble"]["value"])
+    assert cells(table)["labeler ensemble", "length"]["value"] == 0.25
+    assert "n = 0" in texts(agreement.plot(table))
+
+
+def test_nobody_answered_twice() -> None:
+    table, _ = compute(small([("x", "yy", 1.0, "ann"), ("x", "zzz", 0.0, None)]))
+    assert agreement.reading(table) == (
+        "No two labelers answered the same comparison; of the metrics length agrees with them "
+        "most, in 50.0%."
+    )
+    figure = agreement.plot(table)
+    assert "no ensembles" in figure.get_supxlabel()
+
+
+def test_bootstrap_is_seeded() -> None:
+    tables = small([("x", f"y{i}", float(i % 3 == 0), w) for i in range(30) for w in ("a", "b")])
+    posts = [f"p{i // 4}" for i in range(60)]
+    tables = Tables(
+        summaries=tables.summaries, comparisons=tables.comparisons.assign(item=posts)
+    )  # fmt: skip
+    one, two = (compute(tables, interval="bootstrap", resamples=200)[0] for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+    assert "bootstrap by post, 200 resamples" in cells(one)["labeler", "length"]["method"]
+
+
+def test_what_is_missing() -> None:
+    assert agreement.missing(Tables()) == "no comparisons"
+    tables = small([("x", "y", 1.0, "ann")])
+    assert agreement.missing(tables) is None
+    without = Tables(
+        summaries=tables.summaries.assign(text=None), comparisons=tables.comparisons
+    )  # fmt: skip
+    assert agreement.missing(without) == "the summaries have no texts"
