@@ -1,0 +1,1 @@
+"""Length and ratings: the least-squares line of rating on length within a policy (App. E, F)."""
