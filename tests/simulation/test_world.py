@@ -151,6 +151,19 @@ def test_sentences_bound_the_text() -> None:
         assert {int(posts.text.tokens[b - 1]) for b in bounds[1:]} <= ends
 
 
+def test_news_tells_the_facts_before_the_decoys() -> None:
+    posts = World(6).posts("cnndm", 300)
+    where = np.arange(len(posts.text.tokens)) - np.repeat(
+        posts.text.offsets[:-1], posts.text.lengths
+    )
+    row = posts.text.row
+    for slot in (5, 6, 7):
+        fact = where[posts.text.tokens == posts.facts[row, slot]]
+        for decoy in range(len(SLOTS)):
+            at = posts.text.tokens == posts.decoys[row, decoy]
+            assert (where[at] > fact[row[at]]).all()
+
+
 def test_characters_count_the_stripped_text() -> None:
     posts = World(1).posts("tldr", 200)
     texts = posts.reference.texts(language().spaced)

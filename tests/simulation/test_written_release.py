@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rich.style  # noqa: F401 - its first import draws from the global generator
 
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError
@@ -122,6 +123,18 @@ def test_the_world_scores_the_written_summaries(folder: Path) -> None:
     assert row["info"]["post"] == world.post(identity).text.texts(language().spaced)[0].strip()
     for summary in row["summaries"]:
         assert -20 < world.utility(identity, summary["text"]) <= 7.25
+
+
+def test_pairs_of_one_policy_are_two_samples(folder: Path) -> None:
+    pairs = [
+        (one["text"], two["text"])
+        for rows in read(folder, "comparisons").values()
+        for one, two in (row["summaries"] for row in rows)
+        if one["policy"] == two["policy"]
+    ]
+    assert len(pairs) > 200
+    # Two samples can come out alike when they say next to nothing.
+    assert sum(one == two for one, two in pairs) < 0.03 * len(pairs)
 
 
 def test_truth_lies_beside_and_is_readable(folder: Path) -> None:
