@@ -19,11 +19,12 @@ ALLOWED = {
     | {"evalsuite.tables"},
     "evalsuite/datasets": {"evalsuite.datasets", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.tables"},
-    "evalsuite/simulation": {"evalsuite.simulation", "evalsuite.errors", "evalsuite.records"},
+    "evalsuite/simulation": {"evalsuite.simulation", "evalsuite.errors", "evalsuite.records"}
+    | {"evalsuite.tables"},
     "evalsuite/report": {"evalsuite.report", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.tables", "evalsuite.datasets"},
     "analyses": {"analyses", "evalsuite.datasets", "evalsuite.errors", "evalsuite.records"}
-    | {"evalsuite.report", "evalsuite.stats", "evalsuite.tables"},
+    | {"evalsuite.metrics", "evalsuite.report", "evalsuite.stats", "evalsuite.tables"},
 }
 
 

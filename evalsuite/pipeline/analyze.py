@@ -6,6 +6,7 @@ run that fails or is killed leaves the previous result whole and nothing half-wr
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import shutil
@@ -50,7 +51,10 @@ def load_analysis(name: str) -> Analysis:
     Raises ConfigError, listing the names, when there is none.
     """
     if name not in analyses.NAMES:
-        raise ConfigError(f"unknown analysis {name!r}; allowed: all, {', '.join(analyses.NAMES)}")
+        near = difflib.get_close_matches(name, analyses.NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        allowed = f"allowed: all, {', '.join(analyses.NAMES)}"
+        raise ConfigError(f"unknown analysis {name!r}; {hint}{allowed}")
     return cast(Analysis, importlib.import_module(f"analyses.{name}"))
 
 
