@@ -255,10 +255,9 @@ def _summaries(
 
 
 def _read(world: World, posts: Posts, text: Ragged) -> Texts:
-    return Texts(
-        world.utilities(posts.facts, text, posts.domain), characters(text),
-        parts_of(posts.facts, text), [t.lstrip() for t in text.texts(language().spaced)],
-    )  # fmt: skip
+    parts = parts_of(posts.facts, text)
+    words = [line.lstrip() for line in text.texts(language().spaced)]
+    return Texts(world.value(parts, posts.domain), characters(text), parts, words)
 
 
 def _infos(posts: Posts, *, anonymous: bool = False) -> list[orjson.Fragment]:

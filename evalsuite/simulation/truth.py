@@ -60,9 +60,8 @@ def draw(
     fresh = world.posts(domain, posts, FIRST_FRESH)
     number = list(by_name()).index(policy)
     text = sample(chosen, fresh, world.rng(_STREAM, number, again))
-    return Draw(
-        world.utilities(fresh.facts, text, domain), characters(text), parts_of(fresh.facts, text)
-    )
+    parts = parts_of(fresh.facts, text)
+    return Draw(world.value(parts, domain), characters(text), parts)
 
 
 def preference(
