@@ -96,13 +96,30 @@ def fragments(summary: str, source: str) -> list[int]:
     while at < end:
         length = 0
         if summary[at] != "\0":
-            while at + length < end and summary[at : at + length + 1] in source:
-                length += 1
+            length = _longest(summary, at, source)
             if summary.find(summary[at], at + 1, at + length) >= 0:
                 length = _scanned(summary[at:], source)
             lengths.append(length)
         at += length or 1
     return lengths
+
+
+def _longest(summary: str, at: int, source: str) -> int:
+    """Tokens from `at` on, whose first the source has, that stand in the source together.
+
+    Doubling, then halving: a text copied whole costs a few searches, not one a token.
+    """
+    low, high, end = 1, 2, len(summary) - at
+    while high <= end and summary[at : at + high] in source:
+        low, high = high, 2 * high
+    high = min(high, end + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if summary[at : at + middle] in source:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _scanned(summary: str, source: str) -> int:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalsuite.errors import StatisticsError
@@ -44,12 +44,14 @@ def test_undefined_without_a_bigram():
     assert np.array_equal(got, [np.nan, np.nan, 1.0, 0.0], equal_nan=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=5))
 def test_equals_the_dynamic_programme(pairs):
     got = copying([a for a, _ in pairs], [b for _, b in pairs])
     assert np.array_equal(got, [naive(a, b) for a, b in pairs], equal_nan=True)
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_a_text_copies_itself(text):
     got = copying([text], [text])[0]

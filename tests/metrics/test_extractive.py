@@ -80,7 +80,7 @@ def test_the_scan_goes_on_after_a_match():
     assert extractive(["a a b"], ["a a a b"])["density"].tolist() == [5 / 3]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
 def test_equals_the_definitions(pairs):
     got = extractive([a for a, _ in pairs], [b for _, b in pairs])
@@ -99,6 +99,7 @@ def test_equals_the_definitions_on_real_texts(shared_data):
         assert got.iloc[i].to_dict() == pytest.approx(expected, rel=1e-15)
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_a_text_is_one_fragment_of_itself_or_none(text):
     row = extractive([text], [text]).iloc[0]
@@ -112,6 +113,12 @@ def test_an_empty_source():
     row = extractive(["a b"], [""]).iloc[0]
     assert (row["coverage"], row["density"], row["compression"], row["novel_2"]) == (0, 0, 0, 1)
     assert np.isnan(row["novel_3"])
+
+
+def test_a_long_text_copied_whole(rng):
+    text = " ".join(f"w{i}" for i in rng.permutation(60_000))
+    row = extractive([text], [text + " and more"]).iloc[0]
+    assert (row["coverage"], row["density"]) == (1, 60_000)
 
 
 def test_no_pairs():

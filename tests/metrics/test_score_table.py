@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from evalsuite import metrics
 from evalsuite.errors import ConfigError, DataError
-from evalsuite.metrics import columns_of, copying, extractive, rouge, score_summaries
+from evalsuite.metrics import columns_of, copying, extractive, rouge, score_summaries, tokens
 from evalsuite.metrics import table as score_table
 from evalsuite.tables import check, coerce
 
@@ -118,6 +118,17 @@ def test_pieces_give_the_same(summaries, posts, monkeypatch, characters):
     assert len(seen) > 1
     assert seen[-1] == (10, 10)  # one summary of eleven has no text
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("characters", [1, 60, 10_000])
+def test_each_text_is_tokenised_once(summaries, posts, monkeypatch, characters):
+    seen: list[str] = []
+    split = tokens.split
+    monkeypatch.setattr(score_table, "CHUNK_CHARACTERS", characters)
+    monkeypatch.setattr(tokens, "split", lambda text: seen.append(text) or split(text))
+    score_summaries(summaries, posts)
+    texts = {text for _, _, text in ROWS if text} | {text for text in POSTS.values() if text}
+    assert sorted(text for text in seen if text) == sorted(texts)
 
 
 def test_row_order_does_not_matter(summaries, posts, rng):

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalsuite.errors import StatisticsError
@@ -61,6 +61,7 @@ def test_split_by_hand():
     assert split("") == split(" \n\t") == []
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_split_is_the_regular_expression(text):
     assert split(text) == TOKEN.findall(text.lower())
@@ -73,6 +74,7 @@ def test_split_is_the_regular_expression_for_every_character():
             assert split(text) == TOKEN.findall(text.lower()), hex(code)
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=6))
 def test_tokenise_keeps_tokens_and_order(texts):
     corpus = tokenise(texts)
@@ -81,6 +83,7 @@ def test_tokenise_keeps_tokens_and_order(texts):
     assert len(set(corpus.vocabulary)) == len(corpus.vocabulary)
 
 
+@settings(deadline=None)
 @given(ROWS, st.data())
 def test_take_and_only(rows, data):
     table = ragged(rows)
@@ -90,6 +93,7 @@ def test_take_and_only(rows, data):
     assert table.owners().tolist() == [i for i, row in enumerate(rows) for _ in row]
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS, st.data())
 def test_match_numbers_ngrams_alike(sources, summaries, data):
     source_of = data.draw(
@@ -112,6 +116,7 @@ def test_match_numbers_ngrams_alike(sources, summaries, data):
         assert level.distinct_in_sources().tolist() == [len(set(grams(r, n))) for r in sources]
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS, st.integers(1, 2))
 def test_common_subsequence_is_the_dynamic_programme(sources, summaries, n):
     source_of = np.arange(len(summaries)) % len(sources)
