@@ -7,9 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import rich.style  # noqa: F401 - draws from random's global generator when first imported
+
+# A loaded machine is not a bug: tests never time.
+hypothesis.settings.register_profile("evalsuite", deadline=None)
+hypothesis.settings.load_profile("evalsuite")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
