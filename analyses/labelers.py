@@ -47,7 +47,7 @@ PANELS = {  # title, axis
     "strength drift": ("confidence drift", "gain a batch"),
 }
 NAMED = 25
-"""Up to so many labelers have their names in the figure; of more, only the flagged."""
+"""Up to so many labelers have their names in the figure; of more, those with any flag."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,18 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
     For labeler "all": agreement and alpha (all pairs), "agreement at strength" (`at` the
     confidence, 1 to 4), "reference preferred in batch" (`at` the batch, in order) and "reference
-    drift" (its slope a batch). Flagged rows have their reason in `question`.
+    drift" (its slope a batch). Drift is that of the most frequent domain. Flagged rows have their
+    reason in `question`.
     """
     comparisons = tables.comparisons[tables.comparisons["labeler"].notna()]
     nobody = len(tables.comparisons) - len(comparisons)
     left_out = {"labelers: no labeler": nobody} if nobody else {}
     votes = _votes(tables, comparisons)
-    order = batch_order(comparisons["batch"])
-    number = comparisons["batch"].map(order).to_numpy(float)
-    policy = options.policy or _watched(comparisons)
-    watched = orient(comparisons, REFERENCE_POLICY, policy) if policy else comparisons.iloc[:0]
+    timed = _of_main_domain(comparisons)
+    order = batch_order(timed["batch"])
+    number = timed["batch"].map(order).reindex(comparisons.index).to_numpy(float)
+    policy = options.policy or _watched(timed)
+    watched = orient(timed, REFERENCE_POLICY, policy) if policy else timed.iloc[:0]
     liked = watched["win"].reindex(comparisons.index) if policy else None
     own = labeler_table(
         votes, strength=comparisons["strength"] if comparisons["strength"].notna().any() else None,
@@ -136,6 +138,12 @@ def batch_order(batches: pd.Series) -> dict[str, int]:
     return {name: i for i, name in enumerate(sorted(batches.dropna().unique(), key=key))}
 
 
+def _of_main_domain(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the most frequent domain: names of batches tell the time within a domain only."""
+    domain = comparisons["domain"].fillna("")
+    return comparisons[domain == domain.value_counts().sort_index().idxmax()]
+
+
 def _votes(tables: Tables, comparisons: pd.DataFrame) -> Votes:
     sides = tables.sides(["text"], comparisons)
     # A summary whose text is unknown is told from others by its id.
@@ -169,6 +177,7 @@ def plot(table: pd.DataFrame) -> Figure:
     ]  # fmt: skip
     order = own[own["quantity"] == panels[0]].sort_values("value", ascending=False)["labeler"]
     people = [*order, *sorted(set(own["labeler"]) - set(order))]
+    asked = set(own.loc[own["flag"].eq(True), "labeler"])
     tall, below = 0.75 + min(0.15 * len(people), 3.6), 2.0 if len(extra) > 1 else 0.0
     cols = len(panels) + (len(extra) == 1)
     fig, axes = style.figure(
@@ -177,7 +186,7 @@ def plot(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     for i, (ax, quantity) in enumerate(zip(axes[0], panels, strict=False)):
         rows = own[own["quantity"] == quantity].set_index("labeler").reindex(people)
-        _people(ax, rows, quantity, named=i == 0)
+        _people(ax, rows, quantity, asked, named=i == 0)
         said = everyone.loc[everyone["quantity"] == quantity, "value"]
         if quantity == "agreement" and said.notna().any():
             ax.axvline(said.iloc[0], color=style.MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0)
@@ -197,34 +206,41 @@ def plot(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def _people(ax: Axes, rows: pd.DataFrame, quantity: str, *, named: bool) -> None:
-    heights = -np.arange(len(rows), dtype=float)
+def _people(ax: Axes, rows: pd.DataFrame, quantity: str, asked: set[str], *, named: bool) -> None:
+    """One quantity of all labelers; in a crowd only those asked about anything are named."""
+    heights, crowd = -np.arange(len(rows), dtype=float), len(rows) > NAMED
     flagged = rows["flag"].eq(True).to_numpy()
     for which, face in ((~flagged, "white"), (flagged, style.INK)):
         ax.errorbar(
             rows["value"][which], heights[which], xerr=rows["se"][which], ls="none", marker="o",
-            ms=3.5, color=style.INK, mfc=face, mew=0.8, elinewidth=0.8,
+            ms=2.2 if crowd else 3.5, color=style.INK, mfc=face, mew=0.8, elinewidth=0.8,
+            zorder=3 if face == style.INK else 2,
         )  # fmt: skip
-    ax.set_ylim(-len(rows) + 0.4, 0.6)
-    names = [str(name) if len(str(name)) <= 12 else f"{str(name)[:9]}…" for name in rows.index]
-    show = named and len(rows) <= NAMED
-    ax.set_yticks(heights if show else [], names if show else [])
+    margin = 0.6 + 0.01 * len(rows)
+    ax.set_ylim(heights[-1] - margin, margin)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    style.grid(ax, "x")
     heading, label = PANELS[quantity]
     style.title(ax, heading)
     ax.set_xlabel(label)
+    style.grid(ax, "x")
     if quantity in ("agreement", "left preference"):
         style.rate_axis(ax, "x", chance=0.5 if quantity == "left preference" else None)
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(3 if "drift" in quantity else 4, steps=[1, 2, 5, 10]))
     if quantity.endswith("drift"):
         ax.axvline(0, color=style.MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0)
-    if len(rows) > NAMED:
-        shown = [name for name, flag in zip(names, flagged, strict=True) if flag]
-        style.label_directly(
-            ax, rows["value"][flagged].to_numpy(), heights[flagged], shown, size=style.SMALL - 1
-        )
+    shown = [i for i, name in enumerate(rows.index) if not crowd or name in asked]
+    ax.set_yticks(heights[shown], [""] * len(shown))
+    if crowd:
+        ax.grid(axis="y", color=style.FAINT, lw=0.5)
+    if named:
+        names = [str(rows.index[i]) for i in shown]
+        short = [name if len(name) <= 12 else f"{name[:9]}…" for name in names]
+        if crowd:  # labels of neighbours would overlap as ticks
+            edge = [ax.get_xlim()[0]] * len(shown)
+            style.label_directly(ax, edge, heights[shown], short, side="left")
+        else:
+            ax.set_yticks(heights, short)
 
 
 def _everyone(ax: Axes, everyone: pd.DataFrame, quantity: str) -> None:

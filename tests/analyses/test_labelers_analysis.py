@@ -118,6 +118,22 @@ def test_joins_by_hand() -> None:
     assert set(other["policy"].dropna()) == {"b"}
 
 
+def test_drift_is_of_one_domain() -> None:
+    tables = world()
+    rows = tables.comparisons
+    news = rows["batch"] == "batch9"
+    table, _ = compute(
+        Tables(
+            summaries=tables.summaries,
+            comparisons=rows.assign(domain=np.where(news, "cnndm", "tldr")),
+        )
+    )
+    by_batch = table[table["quantity"] == "reference preferred in batch"]
+    assert by_batch["at"].tolist() == ["batch10", "batch11"]
+    own = table[(table["labeler"] == "l0") & (table["quantity"] == "strength drift")].iloc[0]
+    assert own["n"] == ((rows["labeler"] == "l0") & ~news).sum()
+
+
 def test_calibration_counts_votes_that_met_others() -> None:
     table, _ = compute(world())
     rows = table[table["quantity"] == "agreement at strength"]
@@ -137,10 +153,11 @@ def test_figure_of_a_large_crowd_names_only_the_flagged() -> None:
     assert flagged["question"].notna().all()
     assert "1 who prefers one side of the screen" in labelers.reading(table)
     figure = labelers.plot(table)
-    panel = figure.axes[1]
-    assert panel.get_title(loc="left") == "left preference"
-    assert [text.get_text() for text in panel.texts] == ["l7"]
-    assert list(panel.get_yticks()) == []
+    first, second = figure.axes[:2]
+    named = {text.get_text() for text in first.texts} - {""}
+    assert named == set(flagged["labeler"])
+    assert second.get_title(loc="left") == "left preference"
+    assert len(second.get_yticks()) == len(named)
 
 
 def test_unnamed_labelers_are_counted() -> None:
