@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import Floats
 from evalsuite.stats.estimate import MIN_CLUSTERS, Estimate, row, t_interval, undefined
-from evalsuite.stats.preference import Interval, preference_rate
+from evalsuite.stats.preference import NEGLIGIBLE_SE, Interval, preference_rate
 from evalsuite.stats.votes import Others, Votes
 
 Ties = Literal["half", "drop"]
@@ -49,6 +49,7 @@ def labeler_agreement(
     exactly unbiased, whether people differ in skill or not (see `_dyadic_variance`).
     interval: "bootstrap" resamples posts (the paper's way) and needs `cluster="post"` and `rng`.
 
+    Raises StatisticsError for an unknown cluster, or an interval that is not for it.
     Source: appendix C.2 of the paper; Aronow, Samii & Assenova 2015 (dyadic clusters).
     """
     if cluster not in ("post", "labeler", "both"):
@@ -84,6 +85,9 @@ def labeler_agreement(
         # Pairs on one post that share a person are in both sums.
         variance = max(by_post + variance - _shared_person(dyads, ["post"]), by_post, variance)
         df, method = min(df, 1 / float(held @ held) - 1), "dyadic-robust by labeler and by post"
+    if variance < NEGLIGIBLE_SE**2:
+        reason = f"{method}; no interval: everybody agrees alike"
+        return Estimate(value, np.nan, np.nan, np.nan, level, total, units, reason)
     return t_interval(
         value, float(np.sqrt(variance)), n=total, n_clusters=units, method=method, level=level,
         bounds=(0, 1), df=df,

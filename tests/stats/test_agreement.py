@@ -192,6 +192,15 @@ def test_clustered_both_ways_against_the_sum_over_pairs_of_pairs() -> None:
     assert found.se == pytest.approx(math.sqrt(expected), rel=1e-9)
 
 
+@pytest.mark.parametrize("cluster", ["post", "labeler", "both"])
+def test_full_agreement_has_no_error_of_zero(cluster: str) -> None:
+    rows: list[Row] = [(str(i), "x", "y", 0.0, f"l{j}") for i in range(9) for j in range(6)]
+    found = labeler_agreement(votes_of(rows), cluster=cluster)  # type: ignore[arg-type]
+    assert found.value == 1.0
+    assert math.isnan(found.se)
+    assert "agree" in found.method
+
+
 def test_bootstrap_is_near_the_robust_error(rng: np.random.Generator) -> None:
     rows: list[Row] = [
         (str(i // 6), "x", f"y{i // 3}", float(rng.random() < 0.3), f"l{i % 3}") for i in range(900)
