@@ -2,16 +2,18 @@
 
 Rates between 0 and 1 of comparisons have their own module, `preference.py`; here a score may have
 any range. Proof: tests/stats/test_means.py sets it beside statsmodels' clustered regression on a
-constant.
+constant, and beside leaving clusters out one by one.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from evalsuite.errors import StatisticsError
-from evalsuite.stats.clusters import cluster_codes, robust_covariance
+from evalsuite.stats.clusters import cluster_codes, jackknife_moments
 from evalsuite.stats.estimate import Estimate, t_interval, undefined
 
 
@@ -29,11 +31,12 @@ def cluster_mean(
     rest. clusters: (n,) labels of what makes rows dependent (posts, labelers); None takes each
     row for itself. bounds: range of the score, which clips the interval.
 
-    The mean weighs rows, not clusters: its influence of a row is (value - mean) / n, and rows of
-    a cluster are added before squaring. With one row a cluster this is the usual s / sqrt(n).
+    The mean weighs rows, not clusters. Its variance is the cluster jackknife, its degrees of
+    freedom the effective number of clusters less one, as for preference rates (see
+    `clusters.jackknife_moments`). With one row a cluster this is the usual s / sqrt(n).
 
     Raises StatisticsError when values is not one-dimensional or holds an infinity, or when
-    clusters has a wrong length or a missing label. Source: Liang & Zeger 1986.
+    clusters has a wrong length or a missing label. Source: MacKinnon, Nielsen & Webb 2023.
     """
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1:
@@ -54,9 +57,9 @@ def cluster_mean(
     n = len(scores)
     if n == 0:
         return undefined("no value", level=level)
-    mean = float(scores.mean())
-    se = float(np.sqrt(robust_covariance((scores - mean) / n, codes)[0, 0]))
+    moments = jackknife_moments(scores, codes)
     method = "mean, rows as clusters" if clusters is None else f"cluster-robust by {cluster_name}"
     return t_interval(
-        mean, se, n=n, n_clusters=groups, method=method, level=level, bounds=bounds
+        float(moments.mean[0]), math.sqrt(moments.variance[0]), n=n, n_clusters=groups,
+        method=method, level=level, bounds=bounds, df=float(moments.df[0]),
     )  # fmt: skip

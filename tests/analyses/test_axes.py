@@ -62,8 +62,8 @@ def test_means_and_top_ratings_by_hand() -> None:
     found = value(table, "a", "overall", "mean rating")
     assert found["value"] == pytest.approx(19 / 3)
     assert found[["n", "n_clusters"]].tolist() == [3, 2]
-    # Influences by post: p (7 + 5 - 38/3) / 3 = -2/9, q +2/9; times 2/1: SE sqrt(16/81) = 4/9.
-    assert found["se"] == pytest.approx(4 / 9)
+    # Without q the mean is 6, without p 7; SE^2 = 1/2 ((6 - 19/3)^2 + (7 - 19/3)^2) = 5/18.
+    assert found["se"] == pytest.approx(np.sqrt(5 / 18))
     assert np.isnan(found["low"])
     assert value(table, "a", "overall", "top rating")["value"] == pytest.approx(2 / 3)
     assert value(table, "b", "overall", "mean rating")["value"] == 2
@@ -114,7 +114,7 @@ def test_scales_and_domains_are_kept_apart() -> None:
 
 def test_reading_names_the_best() -> None:
     said = axes.reading(compute(ratings(ROWS))[0])
-    assert said == "a is rated best for overall, 6.33 of 7 (SE 0.44); 67% of its ratings are 7."
+    assert said == "a is rated best for overall, 6.33 of 7 (SE 0.53); 67% of its ratings are 7."
 
 
 def test_without_posts_summaries_are_the_clusters() -> None:

@@ -31,16 +31,29 @@ def test_clusters_of_equal_rows_count_once():
     assert doubled.method == "cluster-robust by post, t(5)"
 
 
-def test_equals_statsmodels(rng):
-    clusters = rng.integers(0, 12, 200)
-    values = rng.normal(size=200) + rng.normal(size=12)[clusters]
+def test_equal_clusters_equal_statsmodels(rng):
+    clusters = np.repeat(np.arange(12), 9)
+    values = rng.normal(size=108) + rng.normal(size=12)[clusters]
     got = cluster_mean(values, clusters=clusters, cluster_name="labeler")
-    fit = sm.OLS(values, np.ones(200)).fit(
+    fit = sm.OLS(values, np.ones(108)).fit(
         cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}
     )
     assert got.value == pytest.approx(fit.params[0], rel=1e-12)
     assert got.se == pytest.approx(fit.bse[0] * math.sqrt(12 / 11), rel=1e-12)
-    assert "by labeler" in got.method
+    assert got.method == "cluster-robust by labeler, t(11)"
+
+
+def test_unequal_clusters_equal_leaving_each_out(rng):
+    clusters = rng.integers(0, 12, 200)
+    values = rng.normal(size=200) + rng.normal(size=12)[clusters]
+    got = cluster_mean(values, clusters=clusters)
+    without = np.array([values[clusters != g].mean() for g in range(12)])
+    assert got.se == pytest.approx(
+        math.sqrt(11 / 12 * ((without - values.mean()) ** 2).sum()), rel=1e-12
+    )
+    share = np.bincount(clusters) / 200
+    df = 1 / (share**2).sum() - 1
+    assert got.high == pytest.approx(got.value + stats.t.ppf(0.975, df) * got.se, rel=1e-12)
 
 
 def test_missing_values_are_left_out_with_their_clusters():
