@@ -81,3 +81,10 @@ def test_real(name: str, shared_data: Path) -> None:
     table = describe(tables).set_index(["section", "item"])["count"]
     assert table["rows", "comparisons"] == len(tables.comparisons)
     assert (table >= 0).all()
+
+
+def test_ties_and_soft_choices(tmp_path: Path) -> None:
+    sides = {"left": "a", "right": "b", "left_policy": "m", "right_policy": "n"}
+    got = counts(tmp_path / "x.jsonl", *[sides | {"choice": c} for c in (0, 0.2, 0.5, 0.5, 1)])
+    assert [got["choices", item] for item in ("left", "right", "tie")] == [2, 1, 2]
+    assert got["choices", "soft (neither 0, 0.5 nor 1)"] == 1
