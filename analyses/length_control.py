@@ -1,1 +1,308 @@
-"""Preference at equal length: raw and length-controlled rates by policy (Fig. 10, App. F)."""
+"""Preference at equal length: raw and length-controlled rates by policy (Fig. 10, App. F).
+
+The arithmetic is `stats/length_control.py` and `stats/length_change.py`; here comparisons get the
+lengths of their sides and the figure its form. Which policies the right panel shows may be changed
+(`CURVES`, `ENOUGH`). tests/analyses/test_length_control_analysis.py proves the published numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy.special import expit
+
+from evalsuite.records import REFERENCE_POLICY
+from evalsuite.report import style
+from evalsuite.report.result import Result
+from evalsuite.stats.clusters import codes_or_rows
+from evalsuite.stats.estimate import Estimate, row, undefined
+from evalsuite.stats.length_change import length_control_changes
+from evalsuite.stats.length_control import LengthControl, fit_length_control, log_length_ratio
+from evalsuite.stats.means import cluster_mean
+from evalsuite.stats.preference import pairwise_rates, preference_rate
+from evalsuite.tables import Tables
+
+TITLE = "Preference at equal length"
+SOURCE = "Figure 10 and Appendix F (Stiennon et al. 2020)"
+DIFFERS = (
+    "Lengths are characters of the stripped text (the paper does not state its unit); all policies "
+    "on file instead of two by size; the raw rates stand beside the controlled ones."
+)
+SCORES: tuple[str, ...] = ()
+
+RAW, CONTROLLED, CHANGE = "raw_rate", "controlled_rate", "change"
+COEFFICIENT, COEFFICIENT_MODEL = "length_coefficient", "length_coefficient_model"
+CHARS, BY_RATIO = "mean_chars", "preference_by_ratio"
+COLUMNS = [
+    "quantity", "policy", "against", "ratio_low", "ratio_high", "ratio", "fitted",
+    *Estimate._fields,
+]  # fmt: skip
+
+IN_BIN = 20
+"""Comparisons that a bin of length ratios needs at least."""
+CURVES, ENOUGH = 3, 100
+"""The right panel shows this many policies, of those with so many comparisons with the baseline."""
+MAX_SHOWN = 40
+"""Policies in the left panel: those with most comparisons. The table has all."""
+
+_COLUMNS = {"post": "item", "labeler": "labeler"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the length control.
+
+    splits: splits of the comparisons to use, e.g. [valid2]; empty: all.
+    baseline: the policy that rates are against; where it has no comparison, the one with most
+        takes its place.
+    clusters: what makes comparisons dependent: "post", "labeler", or "both" (two-way). Rows that
+        do not say are clusters of their own.
+    bins: bins of the length ratio, equally filled, with 20 comparisons each at least.
+    level: coverage of the intervals.
+    """
+
+    splits: tuple[str, ...] = ()
+    baseline: str = REFERENCE_POLICY
+    clusters: Literal["post", "labeler", "both"] = "post"
+    bins: int = 8
+    level: float = 0.95
+
+
+def missing(tables: Tables) -> str | None:
+    """Why these tables do not allow the analysis; None when they do."""
+    rows = tables.comparisons
+    if rows.empty:
+        return "no comparisons"
+    rows = rows[rows["left_policy"] != rows["right_policy"]]
+    if rows.empty:
+        return "no comparison of two different policies"
+    known = tables.summaries.loc[tables.summaries["chars"] > 0, "summary_id"]
+    if not (rows["left_id"].isin(known) & rows["right_id"].isin(known)).any():
+        return "no comparison in which both summaries have a length"
+    return None
+
+
+def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
+    """Rates against the baseline as they are and at equal length; nothing is random here.
+
+    quantity: "raw_rate", "controlled_rate" and "change" (controlled minus raw) by policy;
+    "length_coefficient", the logit's change per unit of log length ratio, with cluster-robust
+    error, "length_coefficient_model" with the model's; "mean_chars" of the summaries as often as
+    they were compared; "preference_by_ratio", the rate of `policy` where its length over the
+    baseline's is in (ratio_low, ratio_high], with the mean ratio (geometric) and what the model
+    says of these comparisons (fitted).
+    """
+    rows, left_out = _rows(tables, options)
+    if rows.empty:
+        return Result(pd.DataFrame(columns=COLUMNS), left_out)
+    clusters, name = _clusters(rows, options.clusters)
+    baseline = _baseline(rows, options.baseline)
+    given = (rows["left_policy"], rows["right_policy"], rows["log_ratio"], rows["choice"])
+    settings: dict[str, Any] = {"clusters": clusters, "cluster_name": name, "level": options.level}
+    fit = fit_length_control(*given, anchor=baseline, **settings)
+    left_out |= fit.left_out
+    changes = length_control_changes(fit, *given, **settings)
+
+    column = ("item", "labeler") if options.clusters == "both" else _COLUMNS[options.clusters]
+    pairs = pairwise_rates(
+        rows, against=baseline, cluster_column=column, cluster_name=name, level=options.level
+    )
+    raw = {p["policy"]: Estimate(*(p[f] for f in Estimate._fields)) for _, p in pairs.iterrows()}
+    never = undefined(f"no direct comparison with {baseline}", level=options.level)
+    out = [
+        row(fit.coefficient, quantity=COEFFICIENT),
+        row(fit.coefficient_model, quantity=COEFFICIENT_MODEL),
+    ]
+    for policy in style.policy_order(fit.policies):
+        keys = {"policy": policy, "against": baseline}
+        if policy != baseline:
+            out.append(row(raw.get(policy, never), quantity=RAW, **keys))
+            out.append(row(fit.rate(policy, baseline), quantity=CONTROLLED, **keys))
+            out.append(row(changes[policy], quantity=CHANGE, **keys))
+        out.append(row(_mean_chars(rows, policy, options), quantity=CHARS, policy=policy))
+        out += _by_ratio(rows, policy, baseline, fit, options)
+    return Result(pd.DataFrame(out, columns=COLUMNS), left_out)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Left: each policy's rate, raw and at equal length; right: preference by length ratio."""
+    rates = table[table["quantity"] == CONTROLLED].set_index("policy")
+    if rates.empty:
+        fig, ax = style.figure("single")
+        ax.text(0.5, 0.5, "no comparisons", ha="center", transform=ax.transAxes)
+        return fig
+    raw = table[table["quantity"] == RAW].set_index("policy")
+    shown = rates.nlargest(MAX_SHOWN, "n", keep="all").head(MAX_SHOWN)
+    shown = shown.sort_values("value", ascending=False, kind="stable", na_position="last")
+    policies = [str(p) for p in shown.index]
+    raw = raw.reindex(policies)
+    against = style.policy_style(str(rates["against"].iloc[0])).label
+
+    fig, (left, right) = style.figure(
+        "double", max(2.6, 0.9 + 0.18 * len(policies)), 1, 2, width_ratios=[1, 1.05]
+    )
+    labels = [style.policy_style(p).label for p in policies]
+    heights = style.forest(
+        left, labels, raw["value"].tolist(), raw["se"].tolist(), policies=policies, offset=-0.16,
+        counts=raw["n"].tolist(),
+    )  # fmt: skip
+    style.forest(
+        left, labels, shown["value"].tolist(), shown["se"].tolist(), policies=policies,
+        offset=0.16, filled=False,
+    )  # fmt: skip
+    for y, start, end in zip(heights, raw["value"], shown["value"], strict=True):
+        left.plot([start, end], [y + 0.16, y - 0.16], color=style.FAINT, lw=1.2, zorder=0)
+    style.rate_axis(left, "x", label=f"preferred to {against}", chance=0.5)
+    style.title(left, "Raw and at equal length")
+    style.note(fig, "filled: raw, direct comparisons (n); open: length-controlled")
+    lines = _curves(right, table, against)
+    if lines:
+        style.note(fig, "right: dots are bins of comparisons, lines the fitted model")
+    style.note_errorbars(fig)
+    if len(policies) < len(rates):
+        style.note(fig, f"{len(policies)} of {len(rates)} policies")
+    if lines:
+        style.label_directly(right, *zip(*lines, strict=True))
+    return fig
+
+
+def reading(table: pd.DataFrame) -> str:
+    """One sentence: what length is worth, and whose rate it changes most."""
+    found = table[table["quantity"] == COEFFICIENT]
+    if found.empty:
+        return "No comparison of two different policies has lengths."
+    slope = found.iloc[0]
+    if math.isnan(slope["value"]):
+        return f"The effect of length cannot be told here: {slope['method']}."
+    twice = expit(slope["value"] * math.log(2))
+    text = (
+        f"Of two summaries of equally good policies the one twice as long is preferred in "
+        f"{twice:.1%} of comparisons (length coefficient {slope['value']:.4f}, SE "
+        f"{slope['se']:.4f}, n = {slope['n']:,})"
+    )
+    changes = table[(table["quantity"] == CHANGE) & table["low"].notna()].set_index("policy")
+    if changes.empty:
+        return f"{text}."
+    most = str(changes["value"].abs().idxmax())
+    raw, controlled = (
+        table[(table["quantity"] == quantity) & (table["policy"] == most)]["value"].iloc[0]
+        for quantity in (RAW, CONTROLLED)
+    )
+    against = style.policy_style(str(changes.loc[most, "against"])).label
+    return (
+        f"{text}; at equal length the rate of {style.policy_style(most).label} against {against} "
+        f"moves most, from {raw:.1%} to {controlled:.1%}."
+    )
+
+
+def _rows(tables: Tables, options: Options) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Comparisons of two policies with both lengths, and what was left out."""
+    rows = tables.comparisons
+    left_out = {}
+    if options.splits:
+        kept = rows["split"].isin(options.splits)
+        left_out["comparisons of other splits"] = int((~kept).sum())
+        rows = rows[kept]
+    alike = rows["left_policy"] == rows["right_policy"]
+    left_out["comparisons of a policy with itself"] = int(alike.sum())
+    rows = tables.sides(["chars"], rows[~alike])
+    rows["log_ratio"] = log_length_ratio(rows["left_chars"], rows["right_chars"])
+    usable = rows["log_ratio"].notna() & rows["choice"].notna()
+    left_out["comparisons with an empty summary or without length"] = int((~usable).sum())
+    return rows[usable], {reason: count for reason, count in left_out.items() if count}
+
+
+def _clusters(rows: pd.DataFrame, by: str) -> tuple[Any, str]:
+    """Cluster codes (None: no row says its cluster) and their name."""
+    if by == "both":
+        codes = tuple(codes_or_rows(rows[column])[0] for column in ("item", "labeler"))
+        return codes, "post and labeler"
+    codes, known = codes_or_rows(rows[_COLUMNS[by]])
+    return (codes if known.any() else None), by
+
+
+def _baseline(rows: pd.DataFrame, wanted: str) -> str:
+    counts = pd.concat([rows["left_policy"], rows["right_policy"]]).value_counts()
+    return wanted if wanted in counts.index else str(counts.sort_index().idxmax())
+
+
+def _mean_chars(rows: pd.DataFrame, policy: str, options: Options) -> Estimate:
+    sides = [rows.loc[rows[f"{s}_policy"] == policy, [f"{s}_chars", "item"]] for s in _SIDES]
+    mine = pd.concat([side.set_axis(["chars", "item"], axis=1) for side in sides])
+    codes, known = codes_or_rows(mine["item"])
+    return cluster_mean(
+        mine["chars"], clusters=codes if known.any() else None, level=options.level
+    )  # fmt: skip
+
+
+_SIDES = ("left", "right")
+
+
+def _by_ratio(
+    rows: pd.DataFrame, policy: str, baseline: str, fit: LengthControl, options: Options
+) -> list[dict[str, object]]:
+    """Preference for a policy over the baseline in equally filled bins of the length ratio."""
+    on_left = (rows["left_policy"] == policy) & (rows["right_policy"] == baseline)
+    on_right = (rows["right_policy"] == policy) & (rows["left_policy"] == baseline)
+    mine = rows[on_left ^ on_right]
+    bins = min(options.bins, len(mine) // IN_BIN)
+    if bins < 1:
+        return []
+    turned = on_right[mine.index].to_numpy()
+    x = np.where(turned, -mine["log_ratio"], mine["log_ratio"])
+    win = np.where(turned, mine["choice"], 1 - mine["choice"])
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
+    place = np.clip(np.searchsorted(edges, x, side="left") - 1, 0, max(len(edges) - 2, 0))
+    strength = fit.strengths[fit.policies.index(policy)]
+    fitted = expit(strength + fit.coefficient.value * x)
+    clusters, name = _clusters(mine, options.clusters)
+    out = []
+    for k in np.unique(place):
+        at, low, high = place == k, edges[k], edges[min(k + 1, len(edges) - 1)]
+        inside = clusters
+        if clusters is not None:
+            inside = tuple(c[at] for c in clusters) if options.clusters == "both" else clusters[at]
+        rate = preference_rate(win[at], clusters=inside, cluster_name=name, level=options.level)
+        out.append(
+            row(
+                rate, quantity=BY_RATIO, policy=policy, against=baseline,
+                ratio_low=math.exp(low), ratio_high=math.exp(high),
+                ratio=math.exp(x[at].mean()), fitted=fitted[at].mean(),
+            )
+        )  # fmt: skip
+    return out
+
+
+def _curves(ax: Axes, table: pd.DataFrame, against: str) -> list[tuple[float, float, str, str]]:
+    """Bins and fitted lines of a few policies; the ends of the lines with label and colour."""
+    bins = table[table["quantity"] == BY_RATIO]
+    enough = bins.groupby("policy")["n"].sum().loc[lambda n: n >= ENOUGH].index
+    rates = table[(table["quantity"] == CONTROLLED) & table["policy"].isin(enough)]
+    rates = rates.dropna(subset="value").sort_values("value", kind="stable")
+    style.title(ax, "Preference by length")
+    if rates.empty:
+        ax.set_axis_off()
+        return []
+    chosen = np.unique(np.linspace(0, len(rates) - 1, min(CURVES, len(rates))).round().astype(int))
+    ends = []
+    for policy in rates["policy"].iloc[chosen]:
+        mine, look = bins[bins["policy"] == policy], style.policy_style(policy)
+        style.errorbars(ax, mine, "ratio", policy=policy)
+        ax.plot(mine["ratio"], mine["fitted"], color=look.colour, ls=look.linestyle, lw=1.2)
+        ends.append((mine["ratio"].iloc[-1], mine["fitted"].iloc[-1], look.label, look.colour))
+    ax.set_xscale("log")
+    ax.axvline(1.0, color=style.MUTED, lw=0.6, ls=":", zorder=0.9)
+    ax.xaxis.set_major_locator(FixedLocator([0.1, 0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 10.0]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xlabel(f"length over that of {against}")
+    style.rate_axis(ax, "y", label=f"preferred to {against}", chance=0.5)
+    style.grid(ax, "y")
+    return ends

@@ -1,0 +1,124 @@
+"""How far length control moves a preference rate: controlled minus raw, with its own error.
+
+Both rates rest on the same labels, so their errors go together and the SE of the change is far
+below what their two SEs suggest. Change here what the change is taken of;
+`tests/stats/test_length_change.py` compares with a bootstrap that refits everything.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from evalsuite.errors import StatisticsError
+from evalsuite.stats.clusters import cluster_codes, robust_covariance
+from evalsuite.stats.estimate import Estimate, t_interval, undefined
+from evalsuite.stats.length_control import LengthControl
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+def length_control_changes(
+    fit: LengthControl,
+    left_policy: ArrayLike,
+    right_policy: ArrayLike,
+    log_ratio: ArrayLike,
+    choice: ArrayLike,
+    *,
+    clusters: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+    cluster_name: str = "post",
+    level: float = 0.95,
+) -> dict[str, Estimate]:
+    """Controlled minus raw preference rate against the fit's anchor, by policy.
+
+    fit: what `fit_length_control` gave for these rows, with the same meaning of the arguments.
+    The raw rate is the mean share over direct comparisons with the anchor that have a length and
+    a choice; n counts them. The influence of a row on the change is that on the controlled rate
+    (delta method) less that on the raw rate; rows of a cluster are added before squaring.
+
+    Undefined, with the reason, without direct comparisons or without a controlled rate. No SE
+    where part of the policies are not linked to the anchor: the coefficient then also rests on
+    comparisons whose strengths are not on the anchor's scale.
+
+    Raises StatisticsError on unequal lengths of the inputs. Source: Liang & Zeger 1986.
+    """
+    left, right = np.asarray(left_policy, dtype=object), np.asarray(right_policy, dtype=object)
+    x, y = np.asarray(log_ratio, dtype=np.float64), 1.0 - np.asarray(choice, dtype=np.float64)
+    if not len(left) == len(right) == len(x) == len(y):
+        raise StatisticsError(
+            f"inputs have {len(left)}, {len(right)}, {len(x)} and {len(y)} rows; allowed one length"
+        )
+    keep = np.isfinite(x) & np.isfinite(y) & (left != right)
+    x, y = x[keep], y[keep]
+    place = {policy: i for i, policy in enumerate(fit.policies)}
+    a, b = (np.array([place[p] for p in side[keep]], dtype=np.int64) for side in (left, right))
+    pair = clusters if isinstance(clusters, tuple) else (clusters,)
+    labels = [None if c is None else np.asarray(c, dtype=object)[keep] for c in pair]
+    codes = [cluster_codes(c, len(x))[0] for c in labels]
+    phrase = "rows as clusters" if labels[0] is None else f"cluster-robust by {cluster_name}"
+    covariance, residual = _inverse_information(fit, a, b, x, y)
+
+    out = {}
+    base = place.get(fit.anchor, -1)
+    for policy, p in place.items():
+        if p == base:
+            continue
+        direct = ((a == p) & (b == base)) | ((a == base) & (b == p))
+        n = int(direct.sum())
+        units = min((len(np.unique(c[direct])) for c in codes), default=0)
+        counts: dict[str, Any] = {"n": n, "n_clusters": units, "level": level}
+        if n == 0:
+            out[policy] = undefined(f"no direct comparison with {fit.anchor}", **counts)
+            continue
+        controlled = fit.rate(policy)
+        if math.isnan(controlled.value):
+            out[policy] = undefined(controlled.method.removeprefix("undefined: "), **counts)
+            continue
+        win = np.where(a == p, y, 1.0 - y)
+        raw = float(win[direct].mean())
+        change, method = controlled.value - raw, f"controlled minus raw, {phrase}"
+        if covariance is None:
+            method = f"{method}; no SE: some policies are not linked to {fit.anchor}"
+            nan = math.nan
+            out[policy] = Estimate(change, nan, nan, nan, level, n, units, method)
+            continue
+        mine = covariance[p]
+        influence = residual * (mine[a] - mine[b] + mine[-1] * x)
+        influence *= controlled.value * (1.0 - controlled.value)
+        influence -= np.where(direct, (win - raw) / n, 0.0)
+        variance = robust_covariance(influence, codes[0] if len(codes) == 1 else codes)[0, 0]
+        out[policy] = t_interval(
+            change, math.sqrt(variance), method=method, bounds=(-1.0, 1.0), **counts
+        )  # fmt: skip
+    return out
+
+
+def _inverse_information(
+    fit: LengthControl, a: Codes, b: Codes, x: Floats, y: Floats
+) -> tuple[Floats | None, Floats]:
+    """Inverse information of (strengths, coefficient), 0 for the anchor's, and the residuals."""
+    if not np.isfinite(fit.strengths).all():
+        return None, np.zeros(0)
+    size = len(fit.policies) + 1
+    slope = fit.coefficient.value
+    known = math.isfinite(slope)
+    p = expit(fit.strengths[a] - fit.strengths[b] + (slope if known else 0.0) * x)
+    weight = p * (1 - p)
+    information = np.zeros((size, size))
+    ends = ((a, 1.0), (b, -1.0))
+    for i, sign in ends:
+        for j, other in ends:
+            np.add.at(information, (i, j), sign * other * weight)
+        np.add.at(information, (i, np.full_like(i, size - 1)), sign * weight * x)
+    information[-1, :-1] = information[:-1, -1]
+    information[-1, -1] = weight @ (x * x)
+    free = np.array([i for i in range(size) if i != fit.policies.index(fit.anchor)])
+    free = free if known else free[:-1]
+    inverse = np.zeros((size, size))
+    inverse[np.ix_(free, free)] = np.linalg.inv(information[np.ix_(free, free)])
+    return inverse, y - p
