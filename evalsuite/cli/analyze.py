@@ -5,23 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from evalsuite.cli.options import OnError, progress_display
 from evalsuite.errors import EvalsuiteError
-
-
-class OnError(StrEnum):
-    """What to do with a row that its format does not allow."""
-
-    RAISE = "raise"
-    SKIP = "skip"
 
 
 def analyze(
@@ -72,13 +64,12 @@ def analyze(
 
     Writes OUT/NAME/{figure.png,figure.pdf,table.csv,provenance.json} and OUT/index.html.
 
+    \b
     Examples:
-
       evalsuite analyze all
-
       evalsuite analyze length_control --data comparisons/ --out results
-
-      evalsuite analyze preference --data mine.csv --map left=a --map right=b --map choice=vote
+      evalsuite analyze preference --data mine.csv --map left=a --map right=b \\
+          --map left_policy=model_a --map right_policy=model_b --map choice=vote
     """
     from evalsuite.datasets import load, parse_map
     from evalsuite.pipeline.analyze import load_analysis, prepare_folder, run_analyses
@@ -94,7 +85,7 @@ def analyze(
     seconds: dict[str, float] = {}
     title = "What the human labels say"
     paths: list[str] = list(data or [])
-    with _progress(console) as progress:
+    with progress_display() as progress:
         if not paths:
             from evalsuite.simulation import WorldConfig, write_release
 
@@ -146,17 +137,6 @@ def page(
     if not folder.is_dir():
         raise EvalsuiteError(f"{folder}: is not a folder; allowed a folder of results")
     typer.echo(build_page(folder, title=title, order=analyses.NAMES))
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
 
 
 def _print_times(console: Console, seconds: dict[str, float], total: float) -> None:

@@ -10,9 +10,9 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from evalsuite.cli.options import OnError, plain, progress_display
 from evalsuite.datasets.own import COMPARISON, OPTIONAL, RATING
 from evalsuite.errors import ConfigError
 
@@ -29,13 +29,6 @@ FIELDS = (
     f"{', '.join(COMPARISON)}; ratings {', '.join(RATING)}. Optional: {', '.join(OPTIONAL)}."
 )
 SHOWN_REFUSED = 5
-
-
-class OnError(StrEnum):
-    """What to do with a row that its format does not allow."""
-
-    RAISE = "raise"
-    SKIP = "skip"
 
 
 @app.command()
@@ -81,7 +74,7 @@ def check(
         rejected = (out or Path(temporary)) / "rejected.jsonl"
         if out is not None:
             _folder(out)
-        with _progress() as progress:
+        with progress_display() as progress:
             tables = load(
                 paths, format=format_, field_map=parse_map(map_ or []), on_error=on_error.value,
                 rejected_path=rejected, progress=progress,
@@ -102,7 +95,7 @@ def _print_counts(console: Console, title: str, rows: Iterable[tuple[str, int]])
     table.add_column("item", overflow="fold")
     table.add_column("count", justify="right")
     for item, count in rows:
-        table.add_row(_plain(item), f"{count:,}")
+        table.add_row(plain(item), f"{count:,}")
     console.print(f"[bold]{title}[/]", table, "", sep="\n")
 
 
@@ -110,11 +103,7 @@ def _print_refused(console: Console, rejected: Path, refused: int) -> None:
     console.print(f"[bold]{refused:,} rows refused; the first of them:")
     with rejected.open(encoding="utf-8") as lines:
         for line, _ in zip(lines, range(SHOWN_REFUSED), strict=False):
-            console.print("  " + _plain(json.loads(line)["reason"]), soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text).replace("[", r"\[")
+            console.print("  " + plain(json.loads(line)["reason"]), soft_wrap=True)
 
 
 def _folder(path: Path) -> None:
@@ -122,19 +111,6 @@ def _folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {path}: cannot be made ({error.strerror})") from None
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,  # else it leaves an empty line in logs
-    )
 
 
 @app.command("filter")
@@ -169,7 +145,7 @@ def filter_(
 
     count = gpt2_pieces if tokenizer is None else tokenizer_count(tokenizer)
     _folder(out)
-    with _progress() as progress:
+    with progress_display() as progress:
         counts, refused = filter_files(path, out, count, on_error is OnError.SKIP, progress)
     table = Table("rule", "dropped", "left", box=None, title=f"{counts.rows:,} rows")
     for rule, dropped, left in counts.table():
@@ -213,7 +189,7 @@ def simulate(
 
     sizes = {Size.SMALL: SMALL, Size.DEFAULT: WorldConfig(), Size.RELEASE: RELEASE_SIZE}
     _folder(out)
-    with _progress() as progress:
+    with progress_display() as progress:
         task = progress.add_task("simulating", total=None)
         written = write_release(
             out,

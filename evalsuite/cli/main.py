@@ -14,6 +14,7 @@ from rich.console import Console
 
 import evalsuite
 from evalsuite.cli import analyze, data
+from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
 app = typer.Typer(
@@ -52,15 +53,9 @@ def run() -> None:
         app()
     except EvalsuiteError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]error:[/] {_plain(str(error))}"
+            f"[bold red]error:[/] {plain(str(error))}"
         )
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; what was finished is in place")
         sys.exit(130)
-
-
-def _plain(text: str) -> str:
-    """User text inside rich markup: brackets are not tags, control characters are shown."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown.replace("[", r"\[")

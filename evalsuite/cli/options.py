@@ -1,0 +1,35 @@
+"""What commands share: meeting bad rows, showing progress, printing what users wrote."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class OnError(StrEnum):
+    """What to do with a row that its format does not allow."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+def progress_display() -> Progress:
+    """Bars on stderr that vanish when done; nothing where stderr is not a terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,  # else it leaves an empty line in logs
+    )
+
+
+def plain(text: str) -> str:
+    """User text inside rich markup: brackets are not tags, control characters are shown."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.replace("[", r"\[")
