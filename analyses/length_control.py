@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy.special import expit
 
 from evalsuite.records import REFERENCE_POLICY
@@ -45,10 +46,11 @@ COLUMNS = [
     *Estimate._fields,
 ]  # fmt: skip
 
-IN_BIN = 20
+IN_BIN = 30
 """Comparisons that a bin of length ratios needs at least."""
 CURVES, ENOUGH = 3, 100
-"""The right panel shows this many policies, of those with so many comparisons with the baseline."""
+"""The right panel shows three policies, the most compared of each third (strong to weak) of those
+with enough comparisons with the baseline."""
 MAX_SHOWN = 40
 """Policies in the left panel: those with most comparisons. The table has all."""
 
@@ -64,7 +66,7 @@ class Options:
         takes its place.
     clusters: what makes comparisons dependent: "post", "labeler", or "both" (two-way). Rows that
         do not say are clusters of their own.
-    bins: bins of the length ratio, equally filled, with 20 comparisons each at least.
+    bins: bins of the length ratio, equally filled, with 30 comparisons each at least.
     level: coverage of the intervals.
     """
 
@@ -145,23 +147,23 @@ def plot(table: pd.DataFrame) -> Figure:
     raw = raw.reindex(policies)
     against = style.policy_style(str(rates["against"].iloc[0])).label
 
-    fig, (left, right) = style.figure(
-        "double", max(2.6, 0.9 + 0.18 * len(policies)), 1, 2, width_ratios=[1, 1.05]
-    )
+    height = max(2.6, 0.9 + 0.165 * len(policies))
+    fig, (left, right) = style.figure("double", height, 1, 2, width_ratios=[1, 1.05])
     labels = [style.policy_style(p).label for p in policies]
     heights = style.forest(
-        left, labels, raw["value"].tolist(), raw["se"].tolist(), policies=policies, offset=-0.16,
+        left, labels, raw["value"].tolist(), raw["se"].tolist(), policies=policies, offset=-0.2,
         counts=raw["n"].tolist(),
     )  # fmt: skip
     style.forest(
         left, labels, shown["value"].tolist(), shown["se"].tolist(), policies=policies,
-        offset=0.16, filled=False,
+        offset=0.2, filled=False,
     )  # fmt: skip
     for y, start, end in zip(heights, raw["value"], shown["value"], strict=True):
-        left.plot([start, end], [y + 0.16, y - 0.16], color=style.FAINT, lw=1.2, zorder=0)
+        left.plot([start, end], [y + 0.2, y - 0.2], color=style.FAINT, lw=1.2, zorder=0)
     style.rate_axis(left, "x", label=f"preferred to {against}", chance=0.5)
     style.title(left, "Raw and at equal length")
     style.note(fig, "filled: raw, direct comparisons (n); open: length-controlled")
+    right.set_box_aspect(min(max(height / 3, 1.0), 1.5))
     lines = _curves(right, table, against)
     if lines:
         style.note(fig, "right: dots are bins of comparisons, lines the fitted model")
@@ -170,6 +172,8 @@ def plot(table: pd.DataFrame) -> Figure:
         style.note(fig, f"{len(policies)} of {len(rates)} policies")
     if lines:
         style.label_directly(right, *zip(*lines, strict=True))
+    for text in right.texts:
+        text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
     return fig
 
 
@@ -283,23 +287,26 @@ def _by_ratio(
 def _curves(ax: Axes, table: pd.DataFrame, against: str) -> list[tuple[float, float, str, str]]:
     """Bins and fitted lines of a few policies; the ends of the lines with label and colour."""
     bins = table[table["quantity"] == BY_RATIO]
-    enough = bins.groupby("policy")["n"].sum().loc[lambda n: n >= ENOUGH].index
-    rates = table[(table["quantity"] == CONTROLLED) & table["policy"].isin(enough)]
-    rates = rates.dropna(subset="value").sort_values("value", kind="stable")
+    counts = bins.groupby("policy")["n"].sum()
+    rates = table[table["quantity"] == CONTROLLED].dropna(subset="value").set_index("policy")
+    enough = [p for p in rates.index if counts.get(p, 0) >= ENOUGH]
+    ranked = rates.loc[enough, "value"].sort_values(ascending=False, kind="stable").index
     style.title(ax, "Preference by length")
-    if rates.empty:
+    ax.set_anchor("N")
+    if ranked.empty:
         ax.set_axis_off()
         return []
-    chosen = np.unique(np.linspace(0, len(rates) - 1, min(CURVES, len(rates))).round().astype(int))
     ends = []
-    for policy in rates["policy"].iloc[chosen]:
+    groups = np.array_split(ranked.to_numpy(), min(CURVES, len(ranked)))
+    for policy in (str(counts[group].idxmax()) for group in groups):
         mine, look = bins[bins["policy"] == policy], style.policy_style(policy)
         style.errorbars(ax, mine, "ratio", policy=policy)
         ax.plot(mine["ratio"], mine["fitted"], color=look.colour, ls=look.linestyle, lw=1.2)
         ends.append((mine["ratio"].iloc[-1], mine["fitted"].iloc[-1], look.label, look.colour))
     ax.set_xscale("log")
     ax.axvline(1.0, color=style.MUTED, lw=0.6, ls=":", zorder=0.9)
-    ax.xaxis.set_major_locator(FixedLocator([0.1, 0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 10.0]))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(base=2 if high < 12 * low else 4, numticks=20))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel(f"length over that of {against}")
