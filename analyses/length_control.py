@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from evalsuite.records import REFERENCE_POLICY
@@ -25,7 +26,7 @@ from evalsuite.report.result import Result
 from evalsuite.stats.clusters import codes_or_rows
 from evalsuite.stats.estimate import Estimate, row, undefined
 from evalsuite.stats.length_change import length_control_changes
-from evalsuite.stats.length_control import LengthControl, fit_length_control, log_length_ratio
+from evalsuite.stats.length_control import fit_length_control, log_length_ratio
 from evalsuite.stats.means import cluster_mean
 from evalsuite.stats.preference import pairwise_rates, preference_rate
 from evalsuite.tables import Tables
@@ -54,6 +55,7 @@ with enough comparisons with the baseline."""
 MAX_SHOWN = 40
 """Policies in the left panel: those with most comparisons. The table has all."""
 
+_SIDES = ("left", "right")
 _COLUMNS = {"post": "item", "labeler": "labeler"}
 
 
@@ -61,6 +63,7 @@ _COLUMNS = {"post": "item", "labeler": "labeler"}
 class Options:
     """Settings of the length control.
 
+    form: "paper", the log length ratio with one coefficient for all policies.
     splits: splits of the comparisons to use, e.g. [valid2]; empty: all.
     baseline: the policy that rates are against; where it has no comparison, the one with most
         takes its place.
@@ -70,6 +73,7 @@ class Options:
     level: coverage of the intervals.
     """
 
+    form: Literal["paper"] = "paper"
     splits: tuple[str, ...] = ()
     baseline: str = REFERENCE_POLICY
     clusters: Literal["post", "labeler", "both"] = "post"
@@ -106,11 +110,10 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
         return Result(pd.DataFrame(columns=COLUMNS), left_out)
     clusters, name = _clusters(rows, options.clusters)
     baseline = _baseline(rows, options.baseline)
-    given = (rows["left_policy"], rows["right_policy"], rows["log_ratio"], rows["choice"])
     settings: dict[str, Any] = {"clusters": clusters, "cluster_name": name, "level": options.level}
-    fit = fit_length_control(*given, anchor=baseline, **settings)
-    left_out |= fit.left_out
-    changes = length_control_changes(fit, *given, **settings)
+    found = _FORMS[options.form](rows, baseline, settings)
+    left_out |= found.left_out
+    rows = rows.assign(fitted=found.fitted)
 
     column = ("item", "labeler") if options.clusters == "both" else _COLUMNS[options.clusters]
     pairs = pairwise_rates(
@@ -118,18 +121,15 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     )
     raw = {p["policy"]: Estimate(*(p[f] for f in Estimate._fields)) for _, p in pairs.iterrows()}
     never = undefined(f"no direct comparison with {baseline}", level=options.level)
-    out = [
-        row(fit.coefficient, quantity=COEFFICIENT),
-        row(fit.coefficient_model, quantity=COEFFICIENT_MODEL),
-    ]
-    for policy in style.policy_order(fit.policies):
+    out = [row(estimate, quantity=quantity) for quantity, estimate in found.coefficients.items()]
+    for policy in style.policy_order([baseline, *found.rates]):
         keys = {"policy": policy, "against": baseline}
         if policy != baseline:
             out.append(row(raw.get(policy, never), quantity=RAW, **keys))
-            out.append(row(fit.rate(policy, baseline), quantity=CONTROLLED, **keys))
-            out.append(row(changes[policy], quantity=CHANGE, **keys))
+            out.append(row(found.rates[policy], quantity=CONTROLLED, **keys))
+            out.append(row(found.changes[policy], quantity=CHANGE, **keys))
         out.append(row(_mean_chars(rows, policy, options), quantity=CHARS, policy=policy))
-        out += _by_ratio(rows, policy, baseline, fit, options)
+        out += _by_ratio(rows, policy, baseline, options)
     return Result(pd.DataFrame(out, columns=COLUMNS), left_out)
 
 
@@ -206,6 +206,35 @@ def reading(table: pd.DataFrame) -> str:
     )
 
 
+class _Controlled(NamedTuple):
+    """What a form of length control gives: estimates by policy, and P(left preferred) by row."""
+
+    coefficients: dict[str, Estimate]
+    rates: dict[str, Estimate]
+    changes: dict[str, Estimate]
+    fitted: NDArray[np.float64]
+    left_out: dict[str, int]
+
+
+def _paper(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) -> _Controlled:
+    """The paper's form: one coefficient of the log length ratio, shared by all policies."""
+    given = (rows["left_policy"], rows["right_policy"], rows["log_ratio"], rows["choice"])
+    fit = fit_length_control(*given, anchor=baseline, **settings)
+    strength = pd.Series(fit.strengths, index=list(fit.policies))
+    slope = 0.0 if math.isnan(fit.coefficient.value) else fit.coefficient.value
+    left, right = (rows[f"{side}_policy"].map(strength).to_numpy() for side in _SIDES)
+    return _Controlled(
+        coefficients={COEFFICIENT: fit.coefficient, COEFFICIENT_MODEL: fit.coefficient_model},
+        rates=fit.rates(baseline),
+        changes=length_control_changes(fit, *given, **settings),
+        fitted=expit(left - right + slope * rows["log_ratio"].to_numpy()),
+        left_out=fit.left_out,
+    )
+
+
+_FORMS = {"paper": _paper}
+
+
 def _rows(tables: Tables, options: Options) -> tuple[pd.DataFrame, dict[str, int]]:
     """Comparisons of two policies with both lengths, and what was left out."""
     rows = tables.comparisons
@@ -246,11 +275,8 @@ def _mean_chars(rows: pd.DataFrame, policy: str, options: Options) -> Estimate:
     )  # fmt: skip
 
 
-_SIDES = ("left", "right")
-
-
 def _by_ratio(
-    rows: pd.DataFrame, policy: str, baseline: str, fit: LengthControl, options: Options
+    rows: pd.DataFrame, policy: str, baseline: str, options: Options
 ) -> list[dict[str, object]]:
     """Preference for a policy over the baseline in equally filled bins of the length ratio."""
     on_left = (rows["left_policy"] == policy) & (rows["right_policy"] == baseline)
@@ -264,13 +290,12 @@ def _by_ratio(
     win = np.where(turned, mine["choice"], 1 - mine["choice"])
     edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
     place = np.clip(np.searchsorted(edges, x, side="left") - 1, 0, max(len(edges) - 2, 0))
-    strength = fit.strengths[fit.policies.index(policy)]
-    fitted = expit(strength + fit.coefficient.value * x)
+    fitted = np.where(turned, 1 - mine["fitted"], mine["fitted"])
     clusters, name = _clusters(mine, options.clusters)
     out = []
     for k in np.unique(place):
         at, low, high = place == k, edges[k], edges[min(k + 1, len(edges) - 1)]
-        inside = clusters
+        inside: Any = clusters
         if clusters is not None:
             inside = tuple(c[at] for c in clusters) if options.clusters == "both" else clusters[at]
         rate = preference_rate(win[at], clusters=inside, cluster_name=name, level=options.level)

@@ -8,6 +8,7 @@ tests/analyses/test_ratings_length.py has lines by hand and the means of SummEva
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     scale = {"scale_low": rows["low"].min(), "scale_high": rows["high"].max()}
     at_policy, at_chars = _common_length(tables, rows, options.reference)
     clustered = not rows["post_id"].isna().any()
-    settings = {
+    settings: dict[str, Any] = {
         "cluster_name": "post" if clustered else "summary (no post ids)",
         "level": options.level,
     }
