@@ -21,7 +21,6 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
 from evalsuite.errors import StatisticsError
-from evalsuite.records import REFERENCE_POLICY
 from evalsuite.stats.clusters import cluster_codes, robust_covariance
 from evalsuite.stats.estimate import Estimate, t_interval, undefined
 
@@ -140,7 +139,7 @@ def fit_length_control(
     *,
     clusters: Clusters = None,
     cluster_name: str = "post",
-    anchor: str = REFERENCE_POLICY,
+    anchor: str = "reference_summary",
     level: float = 0.95,
 ) -> LengthControl:
     """Length-controlled logistic regression of Stiennon et al., unpenalised.
