@@ -149,11 +149,11 @@ def reading(table: pd.DataFrame) -> str:
         if rows.empty:
             continue
         best = rows.loc[rows["value"].idxmax()]
-        bound = "at most " if kind == "best_of_n" else ""
-        far = "" if kind == "base" else f" {bound or 'at '}{best['kl_nats']:.1f} nats"
+        # The label of a PPO policy has its KL; best-of-N has only a bound.
+        far = f", at most {best['kl_nats']:.1f} nats" if kind == "best_of_n" else ""
+        label = style.policy_style(str(best["policy"])).label
         said.append(
-            f"{name} {best['value']:.1%} ({best['policy']}{far}, SE {best['se']:.1%}, "
-            f"n = {best['n']:,})"
+            f"{name} {best['value']:.1%} ({label}{far}, SE {best['se']:.1%}, n = {best['n']:,})"
         )
     if not said:
         return "No best-of-N policy has enough comparisons with the reference summaries."

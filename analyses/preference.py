@@ -169,12 +169,15 @@ def reading(table: pd.DataFrame) -> str:
         (table["quantity"] == "preference") & (table["against"] == anchor) & table["low"].notna()
     ]
     against = style.policy_style(str(anchor)).label
+    against = "the references" if against == "reference" else against
     if rates.empty:
         return f"{len(strengths)} policies compared, none often enough with {against}."
     best, above = rates.loc[rates["value"].idxmax()], int((rates["low"] > 0.5).sum())
+    name = style.policy_style(str(best["policy"])).label
+    error = f"SE {best['se']:.1%}, " if pd.notna(best["se"]) else ""
     return (
-        f"Of {len(rates)} policies compared with {against}, {best['policy']} is preferred most "
-        f"often ({best['value']:.1%}, SE {best['se']:.1%}, n = {best['n']:,}); "
+        f"Of {len(rates)} policies compared with {against}, {name} is preferred most often "
+        f"({best['value']:.1%}, {error}n = {best['n']:,}); "
         f"the interval of {above or 'none'} lies above 50%."
     )
 

@@ -149,9 +149,9 @@ def test_three_bases_get_three_panels(released):
 def test_the_reading_gives_the_best_of_each_kind(rng):
     table, _ = compute(tables_of(SMALL), rng)
     said = human_best_of_n.reading(as_read_back(table))
-    assert "best-of-N 53.3% (sup4_bo64_rm3 at most 3.2 nats, SE 9.3%, n = 30)" in said
-    assert "PPO 50.0% (sup4_ppo_rm3_kl10 at 9.4 nats" in said
-    assert "the base 33.3% (sup4_t0.7, SE" in said
+    assert "best-of-N 53.3% (1.3B best of 64 (rm3), at most 3.2 nats, SE 9.3%, n = 30)" in said
+    assert "PPO 50.0% (1.3B PPO (rm3), KL 9.4, SE" in said
+    assert "the base 33.3% (1.3B supervised, T=0.7, SE" in said
 
 
 def test_nothing_to_show_is_said(rng):
