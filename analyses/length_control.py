@@ -49,7 +49,7 @@ COLUMNS = [
 
 IN_BIN = 30
 """Comparisons that a bin of length ratios needs at least."""
-CURVES, ENOUGH = 3, 100
+CURVES, ENOUGH = 3, 60
 """The right panel shows three policies, the most compared of each third (strong to weak) of those
 with enough comparisons with the baseline."""
 MAX_SHOWN = 40
@@ -148,7 +148,10 @@ def plot(table: pd.DataFrame) -> Figure:
     against = style.policy_style(str(rates["against"].iloc[0])).label
 
     height = max(2.6, 0.9 + 0.165 * len(policies))
-    fig, (left, right) = style.figure("double", height, 1, 2, width_ratios=[1, 1.05])
+    curves = _curves(table)
+    panels = {"cols": 2, "width_ratios": [1, 1.05]} if curves else {"cols": 1}
+    fig, axes = style.figure("double" if curves else 4.4, height, 1, squeeze=False, **panels)
+    left, *rest = axes[0]
     labels = [style.policy_style(p).label for p in policies]
     heights = style.forest(
         left, labels, raw["value"].tolist(), raw["se"].tolist(), policies=policies, offset=-0.2,
@@ -163,17 +166,17 @@ def plot(table: pd.DataFrame) -> Figure:
     style.rate_axis(left, "x", label=f"preferred to {against}", chance=0.5)
     style.title(left, "Raw and at equal length")
     style.note(fig, "filled: raw, direct comparisons (n); open: length-controlled")
-    right.set_box_aspect(min(max(height / 3, 1.0), 1.5))
-    lines = _curves(right, table, against)
-    if lines:
+    for right in rest:
+        right.set_box_aspect(min(max(height / 3, 1.0), 1.5))
+        ends = _draw_curves(right, table, curves, against)
         style.note(fig, "right: dots are bins of comparisons, lines the fitted model")
     style.note_errorbars(fig)
     if len(policies) < len(rates):
         style.note(fig, f"{len(policies)} of {len(rates)} policies")
-    if lines:
-        style.label_directly(right, *zip(*lines, strict=True))
-    for text in right.texts:
-        text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
+    for right in rest:
+        style.label_directly(right, *zip(*ends, strict=True))
+        for text in right.texts:
+            text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
     return fig
 
 
@@ -192,8 +195,11 @@ def reading(table: pd.DataFrame) -> str:
         f"{slope['se']:.4f}, n = {slope['n']:,})"
     )
     changes = table[(table["quantity"] == CHANGE) & table["low"].notna()].set_index("policy")
-    if changes.empty:
+    enough = changes[changes["n"] >= IN_BIN]
+    if enough.empty:
         return f"{text}."
+    among = "" if len(enough) == len(changes) else f" among policies with {IN_BIN} comparisons"
+    changes = enough
     most = str(changes["value"].abs().idxmax())
     raw, controlled = (
         table[(table["quantity"] == quantity) & (table["policy"] == most)]["value"].iloc[0]
@@ -202,7 +208,7 @@ def reading(table: pd.DataFrame) -> str:
     against = style.policy_style(str(changes.loc[most, "against"])).label
     return (
         f"{text}; at equal length the rate of {style.policy_style(most).label} against {against} "
-        f"moves most, from {raw:.1%} to {controlled:.1%}."
+        f"moves most{among}, from {raw:.1%} to {controlled:.1%}."
     )
 
 
@@ -255,8 +261,8 @@ def _rows(tables: Tables, options: Options) -> tuple[pd.DataFrame, dict[str, int
 def _clusters(rows: pd.DataFrame, by: str) -> tuple[Any, str]:
     """Cluster codes (None: no row says its cluster) and their name."""
     if by == "both":
-        codes = tuple(codes_or_rows(rows[column])[0] for column in ("item", "labeler"))
-        return codes, "post and labeler"
+        pair = (codes_or_rows(rows["item"])[0], codes_or_rows(rows["labeler"])[0])
+        return pair, "post and labeler"
     codes, known = codes_or_rows(rows[_COLUMNS[by]])
     return (codes if known.any() else None), by
 
@@ -309,31 +315,36 @@ def _by_ratio(
     return out
 
 
-def _curves(ax: Axes, table: pd.DataFrame, against: str) -> list[tuple[float, float, str, str]]:
-    """Bins and fitted lines of a few policies; the ends of the lines with label and colour."""
-    bins = table[table["quantity"] == BY_RATIO]
-    counts = bins.groupby("policy")["n"].sum()
+def _curves(table: pd.DataFrame) -> list[str]:
+    """Policies of the right panel, strong to weak."""
+    counts = table[table["quantity"] == BY_RATIO].groupby("policy")["n"].sum()
     rates = table[table["quantity"] == CONTROLLED].dropna(subset="value").set_index("policy")
     enough = [p for p in rates.index if counts.get(p, 0) >= ENOUGH]
     ranked = rates.loc[enough, "value"].sort_values(ascending=False, kind="stable").index
-    style.title(ax, "Preference by length")
-    ax.set_anchor("N")
-    if ranked.empty:
-        ax.set_axis_off()
-        return []
+    groups = np.array_split(ranked.to_numpy(), min(CURVES, len(ranked)) or 1)
+    return [str(counts[group].idxmax()) for group in groups if len(group)]
+
+
+def _draw_curves(
+    ax: Axes, table: pd.DataFrame, policies: list[str], against: str
+) -> list[tuple[float, float, str, str]]:
+    """Bins and fitted lines; returns the ends of the lines with label and colour."""
     ends = []
-    groups = np.array_split(ranked.to_numpy(), min(CURVES, len(ranked)))
-    for policy in (str(counts[group].idxmax()) for group in groups):
-        mine, look = bins[bins["policy"] == policy], style.policy_style(policy)
+    for policy in policies:
+        mine = table[(table["quantity"] == BY_RATIO) & (table["policy"] == policy)]
+        look = style.policy_style(policy)
         style.errorbars(ax, mine, "ratio", policy=policy)
         ax.plot(mine["ratio"], mine["fitted"], color=look.colour, ls=look.linestyle, lw=1.2)
         ends.append((mine["ratio"].iloc[-1], mine["fitted"].iloc[-1], look.label, look.colour))
+    style.title(ax, "Preference by length")
+    ax.set_anchor("N")
     ax.set_xscale("log")
     ax.axvline(1.0, color=style.MUTED, lw=0.6, ls=":", zorder=0.9)
     low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(base=2 if high < 12 * low else 4, numticks=20))
+    base = 2**0.5 if high < 4 * low else 2 if high < 12 * low else 4
+    ax.xaxis.set_major_locator(LogLocator(base=base, numticks=20))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     ax.set_xlabel(f"length over that of {against}")
     style.rate_axis(ax, "y", label=f"preferred to {against}", chance=0.5)
     style.grid(ax, "y")

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
@@ -42,8 +43,8 @@ def length_control_changes(
     (delta method) less that on the raw rate; rows of a cluster are added before squaring.
 
     Undefined, with the reason, without direct comparisons or without a controlled rate. No SE
-    where part of the policies are not linked to the anchor: the coefficient then also rests on
-    comparisons whose strengths are not on the anchor's scale.
+    where policies linked to each other are not linked to the anchor: the coefficient then also
+    rests on comparisons whose strengths are not on the anchor's scale.
 
     Raises StatisticsError on unequal lengths of the inputs. Source: Liang & Zeger 1986.
     """
@@ -62,6 +63,8 @@ def length_control_changes(
     codes = [cluster_codes(c, len(x))[0] for c in labels]
     phrase = "rows as clusters" if labels[0] is None else f"cluster-robust by {cluster_name}"
     covariance, residual = _inverse_information(fit, a, b, x, y)
+    used = np.isfinite(fit.strengths)[a] & np.isfinite(fit.strengths)[b]
+    inside = [pd.factorize(c[used])[0].astype(np.int64) for c in codes]
 
     out = {}
     base = place.get(fit.anchor, -1)
@@ -83,7 +86,7 @@ def length_control_changes(
         raw = float(win[direct].mean())
         change, method = controlled.value - raw, f"controlled minus raw, {phrase}"
         if covariance is None:
-            method = f"{method}; no SE: some policies are not linked to {fit.anchor}"
+            method = f"{method}; no SE: some policies are linked, but not to {fit.anchor}"
             nan = math.nan
             out[policy] = Estimate(change, nan, nan, nan, level, n, units, method)
             continue
@@ -91,9 +94,9 @@ def length_control_changes(
         influence = residual * (mine[a] - mine[b] + mine[-1] * x)
         influence *= controlled.value * (1.0 - controlled.value)
         influence -= np.where(direct, (win - raw) / n, 0.0)
-        variance = robust_covariance(influence, codes[0] if len(codes) == 1 else codes)[0, 0]
+        variance = robust_covariance(influence[used], inside[0] if len(inside) == 1 else inside)
         out[policy] = t_interval(
-            change, math.sqrt(variance), method=method, bounds=(-1.0, 1.0), **counts
+            change, math.sqrt(variance[0, 0]), method=method, bounds=(-1.0, 1.0), **counts
         )  # fmt: skip
     return out
 
@@ -101,24 +104,34 @@ def length_control_changes(
 def _inverse_information(
     fit: LengthControl, a: Codes, b: Codes, x: Floats, y: Floats
 ) -> tuple[Floats | None, Floats]:
-    """Inverse information of (strengths, coefficient), 0 for the anchor's, and the residuals."""
-    if not np.isfinite(fit.strengths).all():
-        return None, np.zeros(0)
-    size = len(fit.policies) + 1
+    """Inverse information of (strengths, coefficient), and residuals; 0 where rows are not used.
+
+    Unlinked policies have no strength. Their rows are not part of the fit (separation drops
+    them), unless two of them are linked to each other: then this gives None.
+    """
+    linked = np.isfinite(fit.strengths)
+    apart = ~linked[a] & ~linked[b]
+    names = fit.policies
+    for one, other in set(zip(a[apart].tolist(), b[apart].tolist(), strict=True)):
+        if math.isfinite(fit.rate(names[one], names[other]).value):
+            return None, np.zeros(0)
     slope = fit.coefficient.value
     known = math.isfinite(slope)
-    p = expit(fit.strengths[a] - fit.strengths[b] + (slope if known else 0.0) * x)
-    weight = p * (1 - p)
+    size = len(names) + 1
+    used = linked[a] & linked[b]
+    theta = np.where(linked, fit.strengths, 0.0)
+    p = expit(theta[a] - theta[b] + (slope if known else 0.0) * x)
+    weight = np.where(used, p * (1 - p), 0.0)
     information = np.zeros((size, size))
     ends = ((a, 1.0), (b, -1.0))
     for i, sign in ends:
-        for j, other in ends:
-            np.add.at(information, (i, j), sign * other * weight)
+        for j, turn in ends:
+            np.add.at(information, (i, j), sign * turn * weight)
         np.add.at(information, (i, np.full_like(i, size - 1)), sign * weight * x)
     information[-1, :-1] = information[:-1, -1]
     information[-1, -1] = weight @ (x * x)
-    free = np.array([i for i in range(size) if i != fit.policies.index(fit.anchor)])
-    free = free if known else free[:-1]
+    free = [i for i in np.flatnonzero(linked) if names[i] != fit.anchor]
+    block = np.ix_(*2 * (np.array([*free, size - 1] if known else free, dtype=np.int64),))
     inverse = np.zeros((size, size))
-    inverse[np.ix_(free, free)] = np.linalg.inv(information[np.ix_(free, free)])
-    return inverse, y - p
+    inverse[block] = np.linalg.inv(information[block])
+    return inverse, np.where(used, y - p, 0.0)

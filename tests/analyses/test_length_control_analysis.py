@@ -142,7 +142,8 @@ def test_figure_and_reading_of_released_labels(released):
     assert length_control.reading(table) == (
         "Of two summaries of equally good policies the one twice as long is preferred in 64.7% of "
         "comparisons (length coefficient 0.8732, SE 0.0711, n = 5,218); at equal length the rate "
-        "of 1.3B PPO (rm3), KL 9.4 against reference moves most, from 52.6% to 43.4%."
+        "of 1.3B PPO (rm3), KL 9.4 against reference moves most among policies with 30 "
+        "comparisons, from 52.6% to 43.4%."
     )
 
 
@@ -202,6 +203,17 @@ def test_other_baseline_and_one_that_is_not_there(small):
     assert swapped == pytest.approx(1 - own, abs=1e-9)
     # Without the policy asked for, the one with most comparisons: "a" takes part in all.
     assert set(compute(small, baseline="nobody")[0]["against"].dropna()) == {"a"}
+
+
+def test_policies_with_few_comparisons():
+    # Twelve comparisons with the references: in the table and the left panel, no bins, no curve,
+    # and too few for the sentence to single the policy out.
+    rows = [("a", REFERENCE, 90.0 + 10 * (i % 5), 100.0, float(i % 3 == 0)) for i in range(12)]
+    table, _ = compute(tables(rows))
+    assert of(table, "change").loc["a", "n"] == 12
+    assert "preference_by_ratio" not in set(table["quantity"])
+    assert len(length_control.plot(table).axes) == 1
+    assert length_control.reading(table).endswith("n = 12).")
 
 
 def test_two_way_clusters(small):

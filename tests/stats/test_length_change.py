@@ -120,7 +120,9 @@ def test_policies_that_are_not_linked(rng):
     _, found = changes(apart)
     assert math.isfinite(found["a"].value)
     assert math.isnan(found["a"].se)
-    assert found["a"].method.endswith("no SE: some policies are not linked to reference_summary")
+    assert found["a"].method.endswith(
+        "no SE: some policies are linked, but not to reference_summary"
+    )
     assert found["x"].method == "undefined: no direct comparison with reference_summary"
 
 
@@ -133,6 +135,10 @@ def test_separated_policy_has_no_change(rng):
     _, found = changes(lost)
     assert math.isnan(found["c"].value)
     assert "separation" in found["c"].method
+    # Its rows are not part of the fit, so those of the others stay as they are.
+    without = changes((left, right, x, choice, post))[1]
+    assert found["a"] == without["a"]
+    assert found["b"] == without["b"]
 
 
 def test_unequal_inputs(rng):
