@@ -1,8 +1,9 @@
 """Preference at equal length: raw and length-controlled rates by policy (Fig. 10, App. F).
 
-The arithmetic is `stats/length_control.py` and `stats/length_change.py`; here comparisons get the
-lengths of their sides and the figure its form. Which policies the right panel shows may be changed
-(`CURVES`, `ENOUGH`). tests/analyses/test_length_control_analysis.py proves the published numbers.
+The arithmetic is `stats/length_control.py`, `length_control_joint.py` and `length_change.py`; here
+comparisons get the lengths of their sides and the figure its form. Which policies the right panel
+shows may be changed (`CURVES`, `ENOUGH`). tests/analyses/test_length_control_analysis.py proves the
+published numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from evalsuite.errors import StatisticsError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
 from evalsuite.stats.clusters import codes_or_rows
 from evalsuite.stats.estimate import Estimate, row, undefined
-from evalsuite.stats.length_change import length_control_changes
+from evalsuite.stats.length_change import joint_changes, length_control_changes
 from evalsuite.stats.length_control import fit_length_control, log_length_ratio
+from evalsuite.stats.length_control_joint import fit_joint_length_control
 from evalsuite.stats.means import cluster_mean
 from evalsuite.stats.preference import pairwise_rates, preference_rate
 from evalsuite.tables import Tables
@@ -35,12 +38,14 @@ TITLE = "Preference at equal length"
 SOURCE = "Figure 10 and Appendix F (Stiennon et al. 2020)"
 DIFFERS = (
     "Lengths are characters of the stripped text (the paper does not state its unit); all policies "
-    "on file instead of two by size; the raw rates stand beside the controlled ones."
+    "on file instead of two by size; the raw rates stand beside the controlled ones. "
+    "form=alpaca_eval is AlpacaEval's model instead (Dubois et al. 2024), difficulties fitted."
 )
 SCORES: tuple[str, ...] = ()
 
 RAW, CONTROLLED, CHANGE = "raw_rate", "controlled_rate", "change"
 COEFFICIENT, COEFFICIENT_MODEL = "length_coefficient", "length_coefficient_model"
+SLOPE, LOCATION = "length_slope", "length_slope_typical"
 CHARS, BY_RATIO = "mean_chars", "preference_by_ratio"
 COLUMNS = [
     "quantity", "policy", "against", "ratio_low", "ratio_high", "ratio", "fitted",
@@ -55,6 +60,7 @@ with enough comparisons with the baseline."""
 MAX_SHOWN = 40
 """Policies in the left panel: those with most comparisons. The table has all."""
 
+_LINES = ", lines the fitted model"
 _SIDES = ("left", "right")
 _COLUMNS = {"post": "item", "labeler": "labeler"}
 
@@ -63,7 +69,9 @@ _COLUMNS = {"post": "item", "labeler": "labeler"}
 class Options:
     """Settings of the length control.
 
-    form: "paper", the log length ratio with one coefficient for all policies.
+    form: "paper", the log length ratio with one coefficient for all policies; "alpaca_eval", a
+        slope of its own for each policy and a difficulty for each prompt, for comparisons with
+        one baseline on shared prompts (or posts).
     splits: splits of the comparisons to use, e.g. [valid2]; empty: all.
     baseline: the policy that rates are against; where it has no comparison, the one with most
         takes its place.
@@ -73,7 +81,7 @@ class Options:
     level: coverage of the intervals.
     """
 
-    form: Literal["paper"] = "paper"
+    form: Literal["paper", "alpaca_eval"] = "paper"
     splits: tuple[str, ...] = ()
     baseline: str = REFERENCE_POLICY
     clusters: Literal["post", "labeler", "both"] = "post"
@@ -100,16 +108,20 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
     quantity: "raw_rate", "controlled_rate" and "change" (controlled minus raw) by policy;
     "length_coefficient", the logit's change per unit of log length ratio, with cluster-robust
-    error, "length_coefficient_model" with the model's; "mean_chars" of the summaries as often as
-    they were compared; "preference_by_ratio", the rate of `policy` where its length over the
-    baseline's is in (ratio_low, ratio_high], with the mean ratio (geometric) and what the model
-    says of these comparisons (fitted).
+    error, "length_coefficient_model" with the model's (in AlpacaEval's form "length_slope" by
+    policy, per unit of tanh, and "length_slope_typical", where its prior lies); "mean_chars" of
+    the summaries as often as they were compared; "preference_by_ratio", the rate of `policy` where
+    its length over the baseline's is in (ratio_low, ratio_high], with the mean ratio (geometric)
+    and what the paper's model says of these comparisons (fitted).
     """
     rows, left_out = _rows(tables, options)
     if rows.empty:
         return Result(pd.DataFrame(columns=COLUMNS), left_out)
-    clusters, name = _clusters(rows, options.clusters)
     baseline = _baseline(rows, options.baseline)
+    if options.form == "alpaca_eval":
+        rows, more = _with_baseline(rows, baseline, options)
+        left_out |= more
+    clusters, name = _clusters(rows, options)
     settings: dict[str, Any] = {"clusters": clusters, "cluster_name": name, "level": options.level}
     found = _FORMS[options.form](rows, baseline, settings)
     left_out |= found.left_out
@@ -121,7 +133,10 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     )
     raw = {p["policy"]: Estimate(*(p[f] for f in Estimate._fields)) for _, p in pairs.iterrows()}
     never = undefined(f"no direct comparison with {baseline}", level=options.level)
-    out = [row(estimate, quantity=quantity) for quantity, estimate in found.coefficients.items()]
+    out = [
+        row(estimate, quantity=quantity, policy=policy)
+        for (quantity, policy), estimate in found.coefficients.items()
+    ]
     for policy in style.policy_order([baseline, *found.rates]):
         keys = {"policy": policy, "against": baseline}
         if policy != baseline:
@@ -169,7 +184,8 @@ def plot(table: pd.DataFrame) -> Figure:
     for right in rest:
         right.set_box_aspect(min(max(height / 3, 1.0), 1.5))
         ends = _draw_curves(right, table, curves, against)
-        style.note(fig, "right: dots are bins of comparisons, lines the fitted model")
+        fitted = table["fitted"].notna().any()
+        style.note(fig, f"right: dots are bins of comparisons{_LINES if fitted else ''}")
     style.note_errorbars(fig)
     if len(policies) < len(rates):
         style.note(fig, f"{len(policies)} of {len(rates)} policies")
@@ -182,18 +198,22 @@ def plot(table: pd.DataFrame) -> Figure:
 
 def reading(table: pd.DataFrame) -> str:
     """One sentence: what length is worth, and whose rate it changes most."""
-    found = table[table["quantity"] == COEFFICIENT]
+    found = table[table["quantity"].isin([COEFFICIENT, LOCATION])]
     if found.empty:
         return "No comparison of two different policies has lengths."
     slope = found.iloc[0]
     if math.isnan(slope["value"]):
         return f"The effect of length cannot be told here: {slope['method']}."
-    twice = expit(slope["value"] * math.log(2))
-    text = (
-        f"Of two summaries of equally good policies the one twice as long is preferred in "
-        f"{twice:.1%} of comparisons (length coefficient {slope['value']:.4f}, SE "
-        f"{slope['se']:.4f}, n = {slope['n']:,})"
-    )
+    known = f"{slope['value']:.4f}, SE {slope['se']:.4f}, n = {slope['n']:,})"
+    if slope["quantity"] == COEFFICIENT:
+        twice = expit(slope["value"] * math.log(2))
+        text = (
+            "Of two summaries of equally good policies the one twice as long is preferred in "
+            f"{twice:.1%} of comparisons (length coefficient {known}"
+        )
+    else:
+        likes = "longer" if slope["value"] > 0 else "shorter"
+        text = f"With a typical policy {likes} answers are preferred (slope {known}"
     changes = table[(table["quantity"] == CHANGE) & table["low"].notna()].set_index("policy")
     enough = changes[changes["n"] >= IN_BIN]
     if enough.empty:
@@ -215,7 +235,7 @@ def reading(table: pd.DataFrame) -> str:
 class _Controlled(NamedTuple):
     """What a form of length control gives: estimates by policy, and P(left preferred) by row."""
 
-    coefficients: dict[str, Estimate]
+    coefficients: dict[tuple[str, str], Estimate]  # quantity and policy, if of one
     rates: dict[str, Estimate]
     changes: dict[str, Estimate]
     fitted: NDArray[np.float64]
@@ -230,7 +250,10 @@ def _paper(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) -> _Cont
     slope = 0.0 if math.isnan(fit.coefficient.value) else fit.coefficient.value
     left, right = (rows[f"{side}_policy"].map(strength).to_numpy() for side in _SIDES)
     return _Controlled(
-        coefficients={COEFFICIENT: fit.coefficient, COEFFICIENT_MODEL: fit.coefficient_model},
+        coefficients={
+            (COEFFICIENT, ""): fit.coefficient,
+            (COEFFICIENT_MODEL, ""): fit.coefficient_model,
+        },
         rates=fit.rates(baseline),
         changes=length_control_changes(fit, *given, **settings),
         fitted=expit(left - right + slope * rows["log_ratio"].to_numpy()),
@@ -238,7 +261,27 @@ def _paper(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) -> _Cont
     )
 
 
-_FORMS = {"paper": _paper}
+def _alpaca_eval(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) -> _Controlled:
+    """AlpacaEval's form, difficulties fitted jointly; no prediction by row is shown."""
+    turned = (rows["left_policy"] != baseline).to_numpy()
+    policy = np.where(turned, rows["left_policy"], rows["right_policy"])
+    own = np.where(turned, rows["left_chars"], rows["right_chars"])
+    other = np.where(turned, rows["right_chars"], rows["left_chars"])
+    win = np.where(turned, 1 - rows["choice"], rows["choice"])
+    fit = fit_joint_length_control(
+        policy, rows["item"], own, other, win, level=settings["level"]
+    )  # fmt: skip
+    slopes = {(SLOPE, policy): slope for policy, slope in fit.slopes.items()}
+    return _Controlled(
+        coefficients={(LOCATION, ""): fit.location, **slopes},
+        rates=fit.rates,
+        changes=joint_changes(fit),
+        fitted=np.full(len(rows), math.nan),
+        left_out=fit.left_out,
+    )
+
+
+_FORMS = {"paper": _paper, "alpaca_eval": _alpaca_eval}
 
 
 def _rows(tables: Tables, options: Options) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -253,18 +296,40 @@ def _rows(tables: Tables, options: Options) -> tuple[pd.DataFrame, dict[str, int
     left_out["comparisons of a policy with itself"] = int(alike.sum())
     rows = tables.sides(["chars"], rows[~alike])
     rows["log_ratio"] = log_length_ratio(rows["left_chars"], rows["right_chars"])
-    usable = rows["log_ratio"].notna() & rows["choice"].notna()
+    length = "log_ratio" if options.form == "paper" else "both_chars"
+    rows["both_chars"] = rows["left_chars"] + rows["right_chars"]
+    usable = rows[length].notna() & rows["choice"].notna()
     left_out["comparisons with an empty summary or without length"] = int((~usable).sum())
     return rows[usable], {reason: count for reason, count in left_out.items() if count}
 
 
-def _clusters(rows: pd.DataFrame, by: str) -> tuple[Any, str]:
+def _with_baseline(
+    rows: pd.DataFrame, baseline: str, options: Options
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Comparisons with the baseline that name their prompt, and how many others there are."""
+    if options.clusters != "post":
+        raise StatisticsError(
+            f"form alpaca_eval has clusters {options.clusters!r}; allowed 'post' (its prompts)"
+        )
+    met = (rows["left_policy"] == baseline) | (rows["right_policy"] == baseline)
+    named = rows["item"].notna()
+    if not (met & named).any():
+        raise StatisticsError("form alpaca_eval needs comparisons that name their prompt or post")
+    counts = {
+        "comparisons without the baseline": int((~met).sum()),
+        "comparisons that do not name their prompt": int((met & ~named).sum()),
+    }
+    return rows[met & named], {reason: count for reason, count in counts.items() if count}
+
+
+def _clusters(rows: pd.DataFrame, options: Options) -> tuple[Any, str]:
     """Cluster codes (None: no row says its cluster) and their name."""
-    if by == "both":
+    if options.clusters == "both":
         pair = (codes_or_rows(rows["item"])[0], codes_or_rows(rows["labeler"])[0])
         return pair, "post and labeler"
-    codes, known = codes_or_rows(rows[_COLUMNS[by]])
-    return (codes if known.any() else None), by
+    codes, known = codes_or_rows(rows[_COLUMNS[options.clusters]])
+    name = "prompt" if options.form == "alpaca_eval" else options.clusters
+    return (codes if known.any() else None), name
 
 
 def _baseline(rows: pd.DataFrame, wanted: str) -> str:
@@ -277,7 +342,8 @@ def _mean_chars(rows: pd.DataFrame, policy: str, options: Options) -> Estimate:
     mine = pd.concat([side.set_axis(["chars", "item"], axis=1) for side in sides])
     codes, known = codes_or_rows(mine["item"])
     return cluster_mean(
-        mine["chars"], clusters=codes if known.any() else None, level=options.level
+        mine["chars"], clusters=codes if known.any() else None, level=options.level,
+        cluster_name="prompt" if options.form == "alpaca_eval" else "post",
     )  # fmt: skip
 
 
@@ -287,17 +353,17 @@ def _by_ratio(
     """Preference for a policy over the baseline in equally filled bins of the length ratio."""
     on_left = (rows["left_policy"] == policy) & (rows["right_policy"] == baseline)
     on_right = (rows["right_policy"] == policy) & (rows["left_policy"] == baseline)
-    mine = rows[on_left ^ on_right]
+    mine = rows[(on_left ^ on_right) & rows["log_ratio"].notna()]
     bins = min(options.bins, len(mine) // IN_BIN)
     if bins < 1:
         return []
-    turned = on_right[mine.index].to_numpy()
+    turned = (mine["right_policy"] == policy).to_numpy()
     x = np.where(turned, -mine["log_ratio"], mine["log_ratio"])
     win = np.where(turned, mine["choice"], 1 - mine["choice"])
     edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
     place = np.clip(np.searchsorted(edges, x, side="left") - 1, 0, max(len(edges) - 2, 0))
     fitted = np.where(turned, 1 - mine["fitted"], mine["fitted"])
-    clusters, name = _clusters(mine, options.clusters)
+    clusters, name = _clusters(mine, options)
     out = []
     for k in np.unique(place):
         at, low, high = place == k, edges[k], edges[min(k + 1, len(edges) - 1)]
@@ -335,7 +401,8 @@ def _draw_curves(
         look = style.policy_style(policy)
         style.errorbars(ax, mine, "ratio", policy=policy)
         ax.plot(mine["ratio"], mine["fitted"], color=look.colour, ls=look.linestyle, lw=1.2)
-        ends.append((mine["ratio"].iloc[-1], mine["fitted"].iloc[-1], look.label, look.colour))
+        last = mine["fitted"].fillna(mine["value"]).iloc[-1]
+        ends.append((mine["ratio"].iloc[-1], last, look.label, look.colour))
     style.title(ax, "Preference by length")
     ax.set_anchor("N")
     ax.set_xscale("log")

@@ -19,6 +19,7 @@ from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import cluster_codes, robust_covariance
 from evalsuite.stats.estimate import Estimate, t_interval, undefined
 from evalsuite.stats.length_control import LengthControl
+from evalsuite.stats.length_control_joint import JointLengthControl
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -97,6 +98,34 @@ def length_control_changes(
         variance = robust_covariance(influence[used], inside[0] if len(inside) == 1 else inside)
         out[policy] = t_interval(
             change, math.sqrt(variance[0, 0]), method=method, bounds=(-1.0, 1.0), **counts
+        )  # fmt: skip
+    return out
+
+
+def joint_changes(fit: JointLengthControl) -> dict[str, Estimate]:
+    """Controlled minus raw preference rate of a joint fit, by policy; SE by prompt.
+
+    The influence of a prompt on the change is that on the controlled rate less that on the raw
+    one. Undefined where the controlled rate is.
+    """
+    out = {}
+    data = fit._data
+    for policy, controlled in fit.rates.items():
+        counts: dict[str, Any] = {
+            "n": controlled.n, "n_clusters": controlled.n_clusters, "level": controlled.level,
+        }  # fmt: skip
+        if policy not in fit._fitted:
+            out[policy] = undefined(controlled.method.removeprefix("undefined: "), **counts)
+            continue
+        at = fit._fitted.index(policy)
+        share = data.labels[:, at] / data.labels[:, at].sum()
+        raw = float(share @ data.preference[:, at])
+        on_raw = share * (data.preference[:, at] - raw)
+        codes = np.arange(len(share), dtype=np.int64)
+        variance = robust_covariance(fit._influence[:, at] - on_raw, codes)[0, 0]
+        out[policy] = t_interval(
+            controlled.value - raw, math.sqrt(variance), bounds=(-1.0, 1.0),
+            method="controlled minus raw, influence function by prompt", **counts,
         )  # fmt: skip
     return out
 

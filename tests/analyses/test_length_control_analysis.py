@@ -12,7 +12,7 @@ import pytest
 
 from analyses import length_control
 from evalsuite.datasets import load
-from evalsuite.errors import ConfigError
+from evalsuite.errors import ConfigError, StatisticsError
 from evalsuite.pipeline.analyze import run_analyses
 from evalsuite.tables import Tables, coerce
 
@@ -257,3 +257,77 @@ def test_run_from_the_pipeline(small, tmp_path):
     assert (table["quantity"] == "preference_by_ratio").sum() == 2
     with pytest.raises(ConfigError, match="clusters"):
         run_analyses(["length_control"], small, tmp_path, overrides=["clusters=city"])
+
+
+@pytest.fixture
+def shared_prompts(rng: np.random.Generator) -> Tables:
+    """60 prompts, answered by "x" and "y" and compared with "base", on either side."""
+    rows, items = [], []
+    for i in range(60):
+        for j, policy in enumerate("xy"):
+            own, base = (float(c) for c in rng.integers(100, 400, 2))
+            win = float(np.clip(0.4 + 0.2 * j + (own - base) / 800 + 0.1 * rng.normal(), 0, 1))
+            given = (policy, "base", own, base, 1 - win)
+            rows.append(given if i % 2 else (given[1], given[0], base, own, win))
+            items.append(f"q{i}")
+    return tables(rows, items)
+
+
+def test_alpaca_eval_form(shared_prompts):
+    table, left_out = compute(shared_prompts, form="alpaca_eval")
+    assert left_out == {}
+    raw, controlled = of(table, "raw_rate"), of(table, "controlled_rate")
+    assert set(controlled["against"]) == {"base"}
+    rows = shared_prompts.comparisons
+    on_right = rows["right_policy"] == "x"
+    share = np.where(on_right, rows["choice"], 1 - rows["choice"])
+    mine = on_right | (rows["left_policy"] == "x")
+    assert raw.loc["x", "value"] == pytest.approx(share[mine].mean())
+    assert controlled.loc["x", "method"].startswith("influence function by prompt")
+    assert controlled.loc["x", "n"] == 60
+    change = controlled["value"] - raw["value"]
+    assert of(table, "change")["value"].to_dict() == pytest.approx(change.to_dict())
+    assert set(of(table, "length_slope").index) == {"x", "y"}
+    assert len(length_control.plot(table).axes) == 2
+    assert length_control.reading(table).startswith(
+        "With a typical policy longer answers are preferred (slope "
+    )
+
+
+def test_alpaca_eval_form_leaves_out_what_it_cannot_use(shared_prompts):
+    more = shared_prompts.comparisons.iloc[:2].assign(comparison_id=["m0", "m1"])
+    more.loc[more.index[0], "item"] = None
+    more.loc[more.index[1], ["left_policy", "right_policy"]] = ["x", "y"]
+    data = Tables(
+        summaries=shared_prompts.summaries,
+        comparisons=pd.concat([shared_prompts.comparisons, more], ignore_index=True),
+    )
+    table, left_out = compute(data, form="alpaca_eval", baseline="base")
+    assert left_out == {
+        "comparisons without the baseline": 1,
+        "comparisons that do not name their prompt": 1,
+    }
+    assert of(table, "controlled_rate").equals(
+        of(compute(shared_prompts, form="alpaca_eval")[0], "controlled_rate")
+    )
+    nameless = Tables(
+        summaries=data.summaries, comparisons=coerce("comparisons", more.assign(item=None))
+    )
+    with pytest.raises(StatisticsError, match="needs comparisons that name their prompt or post"):
+        compute(nameless, form="alpaca_eval")
+    with pytest.raises(StatisticsError, match="form alpaca_eval has clusters 'both'; allowed"):
+        compute(data, form="alpaca_eval", clusters="both")
+
+
+def test_published_length_controlled_rates(shared_data: Path):
+    folder = shared_data / "alpaca_eval"
+    table, _ = compute(load(folder / "annotations.csv.gz"), form="alpaca_eval")
+    published = pd.read_csv(folder / "published.csv").set_index("policy")
+    raw, found = of(table, "raw_rate"), of(table, "controlled_rate")
+    assert len(found) == 28
+    published = published.reindex(found.index)
+    # The preferences on file are rounded to six decimals or so.
+    assert (100 * raw["value"]).to_numpy() == pytest.approx(published["win_rate"], abs=1e-5)
+    error = 100 * found["value"] - published["length_controlled_win_rate"]
+    assert math.sqrt((error**2).mean()) <= 1.3
+    assert found["value"].corr(published["length_controlled_win_rate"]) >= 0.998

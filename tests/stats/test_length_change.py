@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from evalsuite.errors import StatisticsError
-from evalsuite.stats.length_change import length_control_changes
+from evalsuite.stats.length_change import joint_changes, length_control_changes
 from evalsuite.stats.length_control import fit_length_control
+from evalsuite.stats.length_control_joint import fit_joint_length_control
 
 REFERENCE = "reference_summary"
 
@@ -146,3 +147,44 @@ def test_unequal_inputs(rng):
     fit = fit_length_control(left, right, x, choice)
     with pytest.raises(StatisticsError, match="inputs have 30, 30, 29 and 30 rows; allowed one"):
         length_control_changes(fit, left, right, x[1:], choice)
+
+
+def test_joint_form_against_a_bootstrap_of_prompts(rng):
+    # Three policies on 150 prompts; "c" alone skips some of them.
+    n = 150
+    rows = []
+    for m, name in enumerate("abc"):
+        for i in range(n - 30 * (name == "c")):
+            longer = rng.normal(20 * m, 60)
+            logit = 0.5 * m - 0.5 + np.tanh(longer / 60) + 0.8 * np.sin(i)
+            rows.append((name, i, 300 + longer, 300 + 20 * np.cos(i), 1 / (1 + np.exp(-logit))))
+    policy, prompt, own, base, win = map(np.array, zip(*rows, strict=True))
+    win = np.clip(win + 0.2 * rng.normal(size=len(win)), 0, 1)
+    fit = fit_joint_length_control(policy, prompt, own, base, win)
+    found = joint_changes(fit)
+    drawn = []
+    for _ in range(200):
+        weights = rng.multinomial(n, np.full(n, 1 / n)).astype(float)
+        raw = [
+            np.average(win[policy == m], weights=weights[prompt[policy == m]]) for m in fit.policies
+        ]
+        drawn.append(fit.refit(weights) - raw)
+    spread = np.std(drawn, axis=0, ddof=1)
+    for m, name in enumerate(fit.policies):
+        change = fit.rates[name].value - win[policy == name].mean()
+        assert found[name].value == pytest.approx(change, abs=1e-12)
+        # 200 draws know a standard deviation to 5% (one SE).
+        assert found[name].se == pytest.approx(spread[m], rel=0.2)
+    assert found["c"].n == 120
+    assert found["c"].method == "controlled minus raw, influence function by prompt, t(119)"
+
+
+def test_joint_form_of_a_policy_that_always_wins(rng):
+    prompt = np.tile(np.arange(40), 2)
+    policy = np.repeat(["a", "b"], 40)
+    win = np.where(policy == "a", rng.random(80), 1.0)
+    lengths = rng.integers(100, 300, (2, 80)).astype(float)
+    fit = fit_joint_length_control(policy, prompt, lengths[0], np.full(80, 200.0), win)
+    found = joint_changes(fit)
+    assert found["a"].se > 0
+    assert found["b"].method == "undefined: every preference of the policy goes one way"
