@@ -326,7 +326,7 @@ def test_published_length_controlled_rates(shared_data: Path):
     raw, found = of(table, "raw_rate"), of(table, "controlled_rate")
     assert len(found) == 28
     published = published.reindex(found.index)
-    # The preferences on file are rounded to six decimals or so.
+    # The preferences on file are rounded to six decimals.
     assert (100 * raw["value"]).to_numpy() == pytest.approx(published["win_rate"], abs=1e-5)
     error = 100 * found["value"] - published["length_controlled_win_rate"]
     assert math.sqrt((error**2).mean()) <= 1.3
