@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -72,6 +73,30 @@ class Scales(NamedTuple):
     centre: Floats  # (M,) mean difference: only its variance equation needs it
     middle: float  # of baseline lengths
     wide: float
+
+
+def gather(
+    policy: NDArray[np.object_], prompt: NDArray[np.object_], length: Floats, baseline: Floats,
+    preference: Floats, difficulty: Floats | None,
+) -> tuple[Prompts, tuple[object, ...]]:  # fmt: skip
+    """Rows (n,) as cells of prompts x policies, both sorted, and the prompts' labels."""
+    column, policies = pd.factorize(policy, sort=True)
+    row, prompts = pd.factorize(prompt, sort=True)
+    shape = len(prompts), len(policies)
+    cell = row * shape[1] + column
+
+    def summed(values: Floats) -> Floats:
+        total = np.bincount(cell, weights=values, minlength=shape[0] * shape[1])
+        return np.asarray(total, dtype=np.float64).reshape(shape)
+
+    labels = summed(np.ones(len(cell)))
+    each, of_prompt = np.maximum(labels, 1.0), labels.sum(1)
+    data = Prompts(
+        summed(preference) / each, labels, summed(length - baseline) / each,
+        summed(baseline).sum(1) / of_prompt, np.ones(shape[0]),
+        None if difficulty is None else summed(difficulty).sum(1) / of_prompt,
+    )  # fmt: skip
+    return data, tuple(prompts)
 
 
 class Block(NamedTuple):

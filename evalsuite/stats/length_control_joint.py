@@ -35,25 +35,31 @@ from evalsuite.stats.joint_likelihood import (
     THETA,
     Floats,
     Prompts,
+    gather,
     mean_rates,
     pieces,
     posterior_means,
     sweep,
 )
-from evalsuite.stats.preference import preference_rate
 
 DEGREES = 4.0
-"""Degrees of freedom of the Student t priors: robust, nearly efficient (Lange et al. 1989)."""
-SLOPE_SCALE = 0.25
-"""Scale of phi about its location, and of kappa about 0, on the logit scale."""
+"""Degrees of freedom of phi's Student t prior: robust, nearly efficient (Lange et al. 1989)."""
+SLOPE_SCALE = TRAIT_SD = 0.25
+"""Scale of phi about its location, and of kappa about 0, on the logit scale. In simulated worlds
+.25 and .5 lead, within a few percent of each other; the smaller leaves policies less dependent on
+which others are there."""
 LOCATION_SD, THETA_SD, PSI_SD, FREE_SD = 2.5, 10.0, 5.0, 10.0
 """Weak normal priors at 0, which keep what the data do not determine finite. FREE_SD is that of
 phi where there is no Student t prior."""
 MAX_STEPS = 200
+LONGEST_STEP = 1.5
+LARGEST = 15.0
+"""A fitted intercept or slope beyond this has no finite estimate behind it."""
 TOLERANCE = 1e-9
 
 UNPARSED = "no preference (unparsed)"
 ONE_WAY = "every preference of the policy goes one way"
+SEPARATED = "separation: length tells the policy's preferences one and all"
 PHRASE = "influence function by prompt"
 
 
@@ -68,8 +74,8 @@ class State(NamedTuple):
 class JointLengthControl:
     """A fitted joint length-controlled regression against one baseline.
 
-    By policy: rates, the length-controlled preference over the baseline in [0, 1]; raw, the mean
-    preference; slopes, phi (positive: longer is preferred). location: of the prior on phi, what
+    By policy: rates, the length-controlled preference over the baseline in [0, 1]; slopes, phi
+    (positive: longer is preferred). location: of the prior on phi, what
     length is worth to a typical policy. difficulty: (n,) posterior means of gamma, higher where
     policies beat the baseline, and prompts their labels. left_out: rows not used, by reason.
     constant_length: policies whose lengths never vary against the baseline's; nothing can be
@@ -78,7 +84,6 @@ class JointLengthControl:
 
     policies: tuple[str, ...]
     rates: dict[str, Estimate]
-    raw: dict[str, Estimate]
     slopes: dict[str, Estimate]
     location: Estimate
     prompts: tuple[object, ...]
@@ -104,16 +109,13 @@ class JointLengthControl:
                     f"policy {name!r} is not in the data; allowed {', '.join(self.policies)}"
                 )
         first, second = self.rates[policy], self.rates[other]
-        n, units = min(first.n, second.n), min(first.n_clusters, second.n_clusters)
-        level = first.level
-        if not {policy, other} <= set(self._fitted):
-            return undefined(ONE_WAY, n=n, n_clusters=units, level=level)
+        size = _Size(min(first.n, second.n), min(first.n_clusters, second.n_clusters), first.level)
+        for rate in (first, second):
+            if math.isnan(rate.value):
+                return undefined(rate.method.removeprefix("undefined: "), **size._asdict())
         a, b = self._fitted.index(policy), self._fitted.index(other)
         se = _se(self._influence[:, a] - self._influence[:, b])
-        return t_interval(
-            first.value - second.value, se, n=n, n_clusters=units, method=PHRASE, level=level,
-            bounds=(-1.0, 1.0),
-        )  # fmt: skip
+        return _plain(first.value - second.value, se, size)
 
     def refit(self, weights: ArrayLike) -> Floats:
         """Controlled rates when prompt i counts weights[i] times: one draw of a bootstrap.
@@ -148,8 +150,8 @@ def fit_joint_length_control(
     phi_m ~ location + .25 t(4): most policies share strength, a gamed one stays alone. The location
     is fitted with the rest. The difficulty of a prompt is known to AlpacaEval from a file; here
     gamma_i ~ normal(0, 1) is integrated out (marginal likelihood, as in item response theory)
-    and psi_m carries its scale, so no ridge is set. kappa_m ~ .25 t(4) lets the baseline's length
-    tell a trait of the prompt: without it a policy for which T is nearly a function of that
+    and psi_m carries its scale, so no ridge is set. kappa_m ~ normal(0, .25) lets the baseline's
+    length tell a trait of the prompt: without it a policy for which T is nearly a function of that
     length takes its slope from noise in the difficulties, and its rate moves by two points when
     another policy leaves.
 
@@ -174,101 +176,99 @@ def fit_joint_length_control(
     """
     rows = _rows(policy, prompt, policy_length, baseline_length, preference, difficulty, prior)
     left_out: dict[str, int] = {}
-    if unparsed := int(rows["preference"].isna().sum()):
-        left_out[UNPARSED] = unparsed
-    rows = rows[rows["preference"].notna()]
-    span = rows.groupby("policy")["preference"].agg(["min", "max"])
-    one_way = set(span.index[(span["max"] == 0) | (span["min"] == 1)])
-    used = rows[~rows["policy"].isin(one_way)]
-    if one_way:
-        left_out[ONE_WAY] = len(rows) - len(used)
-    if used["prompt"].nunique() < 2:
+    parsed = ~np.isnan(rows.preference)
+    if not parsed.all():
+        left_out[UNPARSED] = int((~parsed).sum())
+        rows = rows.take(parsed)
+    code, policies = pd.factorize(rows.policy, sort=True)
+    won, lost = (
+        np.bincount(code, weights=w) > 0 for w in (rows.preference > 0, rows.preference < 1)
+    )
+    one_way = ~(won & lost)
+    if one_way.any():
+        left_out[ONE_WAY] = int(one_way[code].sum())
+    used = rows.take(~one_way[code])
+    data, prompts = gather(
+        used.policy, used.prompt, used.length, used.baseline, used.preference,
+        used.difficulty if difficulty is not None else None,
+    )  # fmt: skip
+    if len(prompts) < 2:
         raise StatisticsError("fewer than 2 prompts with undecided preferences; allowed 2 or more")
-    data, fitted, prompts = _prompts(used, difficulty is not None)
     state, iterations = _solve(data, _start(data), prior)
     on_rates, on_slopes, on_location = _influence(data, state, prior)
 
-    scales = data.scales()
-    values = dict(zip(fitted, mean_rates(data, state.x, scales), strict=True))
-    raw, rates, slopes = {}, {}, {}
-    for name, mine in rows.groupby("policy"):
-        key, n, units = str(name), len(mine), mine["prompt"].nunique()
-        raw[key] = preference_rate(
-            mine["preference"], clusters=mine["prompt"], cluster_name="prompt", level=level
-        )
-        if name in one_way:
-            gone = undefined(ONE_WAY, n=n, n_clusters=units, level=level)
-            rates[key], slopes[key] = gone, gone
+    scales, n, units = data.scales(), data.labels.sum(0), (data.labels > 0).sum(0)
+    values = mean_rates(data, state.x, scales)
+    fitted = tuple(str(p) for p in policies[~one_way])
+    rates, slopes = {}, {}
+    for which, name in enumerate(str(p) for p in policies):
+        if one_way[which]:
+            mine = code == which
+            count, groups = int(mine.sum()), len(set(rows.prompt[mine].tolist()))
+            rates[name] = undefined(ONE_WAY, n=count, n_clusters=groups, level=level)
+            slopes[name] = rates[name]
             continue
-        at = fitted.index(key)
-        rates[key] = _rate(values[key], _se(on_rates[:, at]), n=n, n_clusters=units, level=level)
-        slopes[key] = t_interval(
-            float(state.x[PHI, at]), _se(on_slopes[:, at]), n=n, n_clusters=units, method=PHRASE,
-            level=level,
-        )  # fmt: skip
-    n, units = len(used), len(prompts)
+        at = fitted.index(name)
+        size = _Size(int(n[at]), int(units[at]), level)
+        if np.abs(state.x[:PSI, at]).max() > LARGEST:
+            rates[name] = slopes[name] = undefined(SEPARATED, **size._asdict())
+            continue
+        rates[name] = _rate(float(values[at]), _se(on_rates[:, at]), size)
+        slopes[name] = _plain(float(state.x[PHI, at]), _se(on_slopes[:, at]), size)
+    size = _Size(len(used.policy), len(prompts), level)
     location = (
-        t_interval(
-            state.location, _se(on_location), n=n, n_clusters=units, method=PHRASE, level=level
-        )
+        _plain(state.location, _se(on_location), size)
         if prior == "student"
-        else undefined("no prior on the slopes", n=n, n_clusters=units, level=level)
+        else undefined("no prior on the slopes", **size._asdict())
     )
     constant = tuple(p for p, v in zip(fitted, scales.varies, strict=True) if not v)
     return JointLengthControl(
-        tuple(rates), rates, raw, slopes, location, prompts, posterior_means(data, state.x, scales),
-        constant, left_out, iterations, data, state, prior, fitted, on_rates,
+        tuple(str(p) for p in policies), rates, slopes, location, prompts,
+        posterior_means(data, state.x, scales), constant, left_out, iterations, data, state, prior,
+        fitted, on_rates,
     )  # fmt: skip
+
+
+class _Rows(NamedTuple):
+    policy: NDArray[np.object_]
+    prompt: NDArray[np.object_]
+    length: Floats
+    baseline: Floats
+    preference: Floats
+    difficulty: Floats
+
+    def take(self, keep: NDArray[np.bool_]) -> _Rows:
+        """The rows kept."""
+        return _Rows(
+            self.policy[keep], self.prompt[keep], self.length[keep], self.baseline[keep],
+            self.preference[keep], self.difficulty[keep],
+        )  # fmt: skip
 
 
 def _rows(
     policy: ArrayLike, prompt: ArrayLike, policy_length: ArrayLike, baseline_length: ArrayLike,
     preference: ArrayLike, difficulty: ArrayLike | None, prior: str,
-) -> pd.DataFrame:  # fmt: skip
-    """The inputs as one checked table."""
+) -> _Rows:  # fmt: skip
+    """The inputs, checked."""
     if prior not in ("student", "none"):
         raise StatisticsError(f"prior is {prior!r}; allowed 'student', 'none'")
-    columns = {
-        "policy": np.asarray(policy, dtype=object),
-        "prompt": np.asarray(prompt, dtype=object),
-        "length": np.asarray(policy_length, dtype=np.float64),
-        "baseline": np.asarray(baseline_length, dtype=np.float64),
-        "preference": np.asarray(preference, dtype=np.float64),
-    }
-    n = len(columns["policy"])
-    columns["difficulty"] = (
-        np.zeros(n) if difficulty is None else np.asarray(difficulty, dtype=np.float64)
-    )
-    for name, values in columns.items():
-        if len(values) != n:
-            raise StatisticsError(f"{name} has {len(values)} rows for {n} policies; allowed equal")
-    for name in ("length", "baseline", "difficulty"):
-        if not np.isfinite(columns[name]).all():
-            raise StatisticsError(f"{name} is missing or infinite; allowed finite numbers")
-    if ((columns["preference"] < 0) | (columns["preference"] > 1)).any():
+    names, labels = np.asarray(policy, dtype=object), np.asarray(prompt, dtype=object)
+    given = np.zeros(len(names)) if difficulty is None else difficulty
+    numbers = [
+        np.asarray(v, dtype=np.float64) for v in (policy_length, baseline_length, preference, given)
+    ]
+    rows = _Rows(names, labels, *numbers)
+    for field_name, values in rows._asdict().items():
+        if len(values) != len(names):
+            raise StatisticsError(
+                f"{field_name} has {len(values)} rows for {len(names)} policies; allowed equal"
+            )
+    for field_name in ("length", "baseline", "difficulty"):
+        if not np.isfinite(getattr(rows, field_name)).all():
+            raise StatisticsError(f"{field_name} is missing or infinite; allowed finite numbers")
+    if ((rows.preference < 0) | (rows.preference > 1)).any():
         raise StatisticsError("preference is outside [0, 1]; allowed shares for the policy")
-    return pd.DataFrame(columns)
-
-
-def _prompts(
-    rows: pd.DataFrame, known: bool
-) -> tuple[Prompts, tuple[str, ...], tuple[object, ...]]:
-    """Cells of prompts x policies; the names of the columns and rows."""
-    rows = rows.assign(difference=rows["length"] - rows["baseline"])
-    prompts = rows.groupby("prompt")[["baseline", "difficulty"]].mean()
-    cells = rows.groupby(["prompt", "policy"])
-    mean = cells[["preference", "difference"]].mean()
-    count = cells.size().unstack("policy").reindex(prompts.index)
-    preference, difference = (
-        mean[name].unstack("policy").reindex(prompts.index).fillna(0.0).to_numpy(np.float64)
-        for name in ("preference", "difference")
-    )
-    data = Prompts(
-        preference, count.fillna(0.0).to_numpy(np.float64), difference,
-        prompts["baseline"].to_numpy(np.float64), np.ones(len(prompts)),
-        prompts["difficulty"].to_numpy(np.float64) if known else None,
-    )  # fmt: skip
-    return data, tuple(str(p) for p in count.columns), tuple(prompts.index)
+    return rows
 
 
 def _start(data: Prompts) -> State:
@@ -282,38 +282,39 @@ def _start(data: Prompts) -> State:
 def _penalty(state: State, prior: str) -> tuple[float, Floats, Floats, Floats]:
     """Minus log prior: value, gradient, second derivative and a positive bound on it.
 
-    Over 4M + 1 parameters: x, then the location. The bound is the t density's as a scale mixture
+    Over 4M + 1 parameters: x, then the location. The bound takes the t density as a scale mixture
     of normals; it serves where the second derivative is not positive.
     """
     x, location = state
     M = x.shape[1]
-    gradient, hessian = np.zeros(4 * M + 1), np.zeros((4 * M + 1, 4 * M + 1))
-    diagonal = np.arange(4 * M)
-    weak = np.repeat([THETA_SD**-2, 0.0 if prior == "student" else FREE_SD**-2, 0.0, PSI_SD**-2], M)
-    gradient[:-1] = weak * x.ravel()
-    hessian[diagonal, diagonal] = weak
-    gradient[-1], hessian[-1, -1] = location / LOCATION_SD**2, LOCATION_SD**-2
-    value = 0.5 * float(weak @ x.ravel() ** 2 + location**2 / LOCATION_SD**2)
+    student = prior == "student"
+    precision = np.zeros(4 * M + 1)
+    precision[:-1] = np.repeat(
+        [THETA_SD**-2, 0.0 if student else FREE_SD**-2, TRAIT_SD**-2, PSI_SD**-2], M
+    )
+    precision[-1] = LOCATION_SD**-2
+    given = np.append(x.ravel(), location)
+    value, gradient = 0.5 * float(precision @ given**2), precision * given
+    hessian = np.diag(precision)
     bound = hessian.copy()
-    if prior == "none":
-        return value, gradient, hessian, bound
-    square = DEGREES * SLOPE_SCALE**2
-    for kind, centre in ((PHI, location), (KAPPA, 0.0)):
-        at = np.arange(kind * M, (kind + 1) * M)
-        u = x[kind] - centre
+    if student:
+        at, u, square = (
+            np.arange(PHI * M, (PHI + 1) * M),
+            x[PHI] - location,
+            DEGREES * SLOPE_SCALE**2,
+        )
         value += 0.5 * (DEGREES + 1) * float(np.log1p(u**2 / square).sum())
         pull = (DEGREES + 1) * u / (square + u**2)
-        exact = (DEGREES + 1) * (square - u**2) / (square + u**2) ** 2
         gradient[at] += pull
-        for matrix, curvature in ((hessian, exact), (bound, pull / np.where(u == 0, 1.0, u))):
-            curvature = np.where(u == 0, exact, curvature)
+        gradient[-1] -= pull.sum()
+        weight = (DEGREES + 1) / (square + u**2)
+        for matrix, curvature in (
+            (hessian, weight * (square - u**2) / (square + u**2)), (bound, weight),
+        ):  # fmt: skip
             matrix[at, at] += curvature
-            if kind == PHI:
-                matrix[at, -1] -= curvature
-                matrix[-1, at] -= curvature
-                matrix[-1, -1] += curvature.sum()
-        if kind == PHI:
-            gradient[-1] -= pull.sum()
+            matrix[at, -1] -= curvature
+            matrix[-1, at] -= curvature
+            matrix[-1, -1] += curvature.sum()
     return value, gradient, hessian, bound
 
 
@@ -327,29 +328,36 @@ def _free(M: int, prior: str) -> NDArray[np.int64]:
 def _solve(
     data: Prompts, state: State, prior: str, *, tolerance: float = TOLERANCE
 ) -> tuple[State, int]:
-    """The mode of the penalised marginal likelihood, by Newton steps; steps taken."""
+    """The mode of the penalised marginal likelihood, by damped Newton steps; steps taken."""
     M, scales = state.x.shape[1], data.scales()
     free = _free(M, prior)
     block = np.ix_(free, free)
+    best, step, size = -math.inf, np.zeros(4 * M + 1), math.inf
     for taken in range(1, MAX_STEPS + 1):
         sums = sweep(data, state.x, scales)
-        _, gradient, hessian, bound = _penalty(state, prior)
-        gradient = -gradient
-        gradient[:-1] += sums.gradient
+        value, gradient, hessian, bound = _penalty(state, prior)
+        if sums.likelihood - value < best - 1e-9 * abs(best):
+            step /= 2  # overshot: back half of the last step
+            state = _moved(state, -step)
+            continue
+        best = sums.likelihood - value
+        gradient[:-1] -= sums.gradient
         for matrix in (hessian, bound):
             matrix[:-1, :-1] += sums.information
-        step = np.zeros(4 * M + 1)
-        step[free] = _newton(hessian[block], bound[block], gradient[free])
+        step[free] = -_newton(hessian[block], bound[block], gradient[free])
         size = float(np.abs(step).max())
-        # Far from the mode a full step can overshoot: psi and theta trade against each other.
-        step /= max(1.0, size / 1.5)
-        state = State(state.x + step[:-1].reshape(4, M), state.location + float(step[-1]))
+        step /= max(1.0, size / LONGEST_STEP)
+        state = _moved(state, step)
         if size < tolerance:
             return state, taken
     raise StatisticsError(
-        f"the joint length control did not converge in {MAX_STEPS} steps; allowed data in which "
-        "policies and prompts are linked"
+        f"the joint length control did not converge in {MAX_STEPS} steps (last step {size:.1g})"
     )
+
+
+def _moved(state: State, step: Floats) -> State:
+    x, location = state
+    return State(x + step[:-1].reshape(x.shape), location + float(step[-1]))
 
 
 def _newton(hessian: Floats, bound: Floats, gradient: Floats) -> Floats:
@@ -391,11 +399,25 @@ def _se(influence: Floats) -> float:
     return math.sqrt(float(robust_covariance(influence, codes)[0, 0]))
 
 
-def _rate(value: float, se: float, *, n: int, n_clusters: int, level: float) -> Estimate:
-    """A rate whose interval is symmetric on the logit scale."""
-    logit, width = math.log(value / (1 - value)), se / (value * (1 - value))
-    on_logit = t_interval(
-        logit, width, n=n, n_clusters=n_clusters, method=f"{PHRASE}, logit scale", level=level
+class _Size(NamedTuple):
+    """What an estimate rests on."""
+
+    n: int
+    n_clusters: int
+    level: float
+
+
+def _plain(value: float, se: float, size: _Size) -> Estimate:
+    return t_interval(
+        value, se, n=size.n, n_clusters=size.n_clusters, method=PHRASE, level=size.level
     )
+
+
+def _rate(value: float, se: float, size: _Size) -> Estimate:
+    """A rate whose interval is symmetric on the logit scale."""
+    width = se / (value * (1 - value))
+    on_logit = _plain(math.log(value / (1 - value)), width, size)
     low, high = float(expit(on_logit.low)), float(expit(on_logit.high))
-    return on_logit._replace(value=value, se=se, low=low, high=high)
+    return on_logit._replace(
+        value=value, se=se, low=low, high=high, method=f"{on_logit.method}, logit scale"
+    )
