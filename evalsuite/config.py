@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -32,7 +32,8 @@ def resolve(
 ) -> T:
     """An instance of the dataclass `cls` from its defaults, then `file`, then `overrides`.
 
-    overrides: "key=value" or "outer.inner=value", the value read as YAML (`[a, b]`, `null`, ...).
+    overrides: "key=value" or "outer.inner=value", the value read as YAML (`[a, b]`, `null`, ...);
+    one value for a field that takes several is a list of one.
     Raises ConfigError naming the place, the key or value, and what is allowed.
     """
     values: dict[str, Any] = {}
@@ -53,7 +54,7 @@ def resolve(
         for name in reversed(outer):
             nested = {name: nested}
         _refuse_unknown(cls, nested, where)
-        values = _merge(values, nested)
+        values = _merge(values, _listed(cls, nested))
     _validated(cls, values, where)
     instance: T = TypeAdapter(cls).validate_python(values)
     return instance
@@ -90,7 +91,20 @@ def _refuse_unknown(cls: type[Any], values: Mapping[str, Any], where: str) -> No
             help_ = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(known)}"
             raise ConfigError(f"{where}: unknown key {key!r}; {help_}")
         if isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
-            _refuse_unknown(hints[key], value, where)  # type: ignore[arg-type]
+            _refuse_unknown(hints[key], value, where)
+
+
+def _listed(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`splits=valid2` means `splits=[valid2]`."""
+    hints = get_type_hints(cls)
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and dataclasses.is_dataclass(hints[key]):
+            out[key] = _listed(hints[key], value)
+        else:
+            several = get_origin(hints[key]) is tuple and isinstance(value, str)
+            out[key] = [value] if several else value
+    return out
 
 
 def _validated(cls: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:

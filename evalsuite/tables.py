@@ -127,10 +127,11 @@ class Tables:
         return replace(self, scores=check("scores", scores))
 
     def domains(self) -> list[str]:
-        """Domains of the labels, most labels first; [""] where no label names one."""
+        """Domains of the labels: "tldr", then most labels first; [""] where no label names one."""
         labels = pd.concat([self.comparisons["domain"], self.ratings["domain"]])
         found = labels if len(labels) else self.posts["domain"]
-        return list(found.fillna("").value_counts().index) or [""]
+        names = list(found.fillna("").value_counts().index) or [""]
+        return sorted(names, key=lambda name: name != "tldr")
 
     def of_domain(self, domain: str) -> Tables:
         """The tables cut down to one domain: TL;DR and news share policies, not difficulty."""

@@ -41,6 +41,10 @@ def test_nested_override_keeps_its_siblings() -> None:
     assert resolve(Outer, overrides=["inner.steps=3"]) == Outer(inner=Inner(3))
 
 
+def test_one_value_for_several() -> None:
+    assert resolve(Outer, overrides=["splits=valid2"]).splits == ("valid2",)
+
+
 def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
     file = tmp_path / "empty.yaml"
     file.write_text("")

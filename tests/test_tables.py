@@ -72,14 +72,15 @@ def test_one_domain_at_a_time() -> None:
             "comparisons",
             {"left_id": ["a", "c"], "right_id": ["d", "c"], "domain": ["tldr", "tldr"]},
         ),
-        ratings=from_columns("ratings", {"summary_id": ["b"], "domain": ["cnndm"]}),
+        ratings=from_columns("ratings", {"summary_id": ["b"] * 3, "domain": ["cnndm"] * 3}),
     )
+    # The paper's own domain stands first, whatever else there is more of.
     assert tables.domains() == ["tldr", "cnndm"]
     tldr, news = tables.of_domain("tldr"), tables.of_domain("cnndm")
     assert tldr.summaries["summary_id"].tolist() == ["a", "c", "d"]
     assert (len(tldr.comparisons), len(tldr.ratings), len(tldr.posts)) == (2, 0, 1)
     assert news.summaries["summary_id"].tolist() == ["b"]
-    assert (len(news.comparisons), len(news.ratings), len(news.posts)) == (0, 1, 1)
+    assert (len(news.comparisons), len(news.ratings), len(news.posts)) == (0, 3, 1)
 
 
 def test_no_label_names_a_domain() -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from evalsuite.cli.options import OnError, progress_display
+from evalsuite.cli.options import OnError, plain, progress_display
 from evalsuite.errors import EvalsuiteError
 
 
@@ -39,7 +39,8 @@ def analyze(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A setting of the analysis; with several analyses ANALYSIS.KEY=VALUE.",
+            help="A setting; goes to every analysis that has it, ANALYSIS.KEY=VALUE to one. "
+            "'evalsuite options' lists them.",
         ),
     ] = None,
     format_: Annotated[
@@ -126,6 +127,35 @@ def analyze(
     console.print(f"page: {run.page}", markup=False)
 
 
+def options(
+    names: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[NAME...]", help="Analyses; all of them by default."),
+    ] = None,
+) -> None:
+    """List the analyses, what each reproduces, and the settings that --set takes.
+
+    \b
+    Examples:
+      evalsuite options
+      evalsuite options length_control
+    """
+    import analyses
+    from evalsuite.pipeline.analyze import describe_settings, load_analysis
+
+    console = Console(highlight=False)
+    for name in names or analyses.NAMES:
+        module = load_analysis(name)
+        console.print(f"[bold]{name}[/]: {plain(module.TITLE)}. {plain(module.SOURCE)}")
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, default, meaning in describe_settings(module):
+            table.add_row(key, plain(default), plain(meaning))
+        console.print(table, "", sep="\n")
+
+
 def page(
     folder: Annotated[Path, typer.Argument(help="A folder that 'evalsuite analyze' wrote.")],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "What the human labels say",
@@ -136,6 +166,8 @@ def page(
 
     if not folder.is_dir():
         raise EvalsuiteError(f"{folder}: is not a folder; allowed a folder of results")
+    if not any(folder.glob("*/provenance.json")):
+        raise EvalsuiteError(f"{folder}: holds no result; allowed a folder that analyze wrote")
     typer.echo(build_page(folder, title=title, order=analyses.NAMES))
 
 

@@ -28,6 +28,7 @@ app = typer.Typer(
     "world whose truth is known.",
 )
 app.command("analyze")(analyze.analyze)
+app.command("options")(analyze.options)
 app.command("page")(analyze.page)
 app.add_typer(data.app, name="data")
 

@@ -6,9 +6,12 @@ run that fails or is killed leaves the previous result whole and nothing half-wr
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
+import inspect
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -58,6 +61,17 @@ def load_analysis(name: str) -> Analysis:
     return cast(Analysis, importlib.import_module(f"analyses.{name}"))
 
 
+def describe_settings(module: Analysis) -> list[tuple[str, str, str]]:
+    """Key, default and meaning of each setting of an analysis; the meaning from its docstring."""
+    text = inspect.getdoc(module.Options) or ""
+    found = []
+    for setting in dataclasses.fields(module.Options):
+        match = re.search(rf"^{setting.name}:(.*?)(?=^\w+:|\Z)", text, flags=re.M | re.S)
+        meaning = " ".join(match[1].split()) if match else ""
+        found.append((setting.name, f"{setting.default!r}", meaning))
+    return found
+
+
 def prepare_folder(out: Path) -> Path:
     """Create the output folder; an error names the part of the path that is in the way."""
     for part in (out, *out.parents):
@@ -82,7 +96,7 @@ def run_analyses(
 ) -> Run:
     """Run the named analyses (or "all": those that the data allows) and write the page.
 
-    overrides: "key=value" for a single analysis, "analysis.key=value" for several.
+    overrides: "key=value" for every analysis that has the key, "analysis.key=value" for one.
     Raises EvalsuiteError when a single named analysis is not allowed by the data.
     """
     every = list(names) == ["all"]
@@ -158,20 +172,27 @@ def _by_domain(tables: Tables) -> dict[str, Tables]:
 
 
 def _for(name: str, modules: dict[str, Analysis], overrides: Sequence[str]) -> list[str]:
+    """The overrides that are meant for one analysis: `NAME.key=value`, and bare keys it knows."""
     mine = []
     for text in overrides:
-        head, dot, _ = text.partition("=")[0].partition(".")
-        if dot and head in modules:
+        key = text.partition("=")[0]
+        head, dot, _ = key.partition(".")
+        if dot and head in analyses.NAMES:
+            if head not in modules:
+                raise ConfigError(f"--set {text}: {head} is not run; allowed {', '.join(modules)}")
             if head == name:
                 mine.append(text.removeprefix(f"{head}."))
-        elif len(modules) == 1:
+            continue
+        knowing = [n for n, module in modules.items() if key in _keys(module)]
+        if name in knowing or len(modules) == 1:
             mine.append(text)
-        else:
-            raise ConfigError(
-                f"--set {text}: which analysis? allowed analysis.key=value with one of "
-                f"{', '.join(modules)}"
-            )
+        elif not knowing:
+            raise ConfigError(f"--set {text}: no analysis that is run has the setting {key!r}")
     return mine
+
+
+def _keys(module: Analysis) -> list[str]:
+    return [field.name for field in dataclasses.fields(module.Options)]
 
 
 def _run_one(

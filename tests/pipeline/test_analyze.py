@@ -12,7 +12,12 @@ import pytest
 import analyses
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError, EvalsuiteError
-from evalsuite.pipeline.analyze import load_analysis, prepare_folder, run_analyses
+from evalsuite.pipeline.analyze import (
+    describe_settings,
+    load_analysis,
+    prepare_folder,
+    run_analyses,
+)
 from evalsuite.simulation import SMALL, WorldConfig, truth, write_release
 from evalsuite.simulation.labelers import Crowd
 from evalsuite.simulation.world import World
@@ -126,7 +131,8 @@ def test_a_failing_run_leaves_the_old_result(
     ("names", "overrides", "message"),
     [
         (["preference"], ["levle=0.9"], "unknown key 'levle'; did you mean 'level'?"),
-        (["preference", "axes"], ["level=0.9"], "--set level=0.9: which analysis? allowed"),
+        (["preference", "axes"], ["bins=4"], "--set bins=4: no analysis that is run has the"),
+        (["axes"], ["rouge.level=0.9"], "--set rouge.level=0.9: rouge is not run; allowed axes"),
         (["prefrence"], [], "unknown analysis 'prefrence'; did you mean 'preference'?"),
         (["zzz"], [], "unknown analysis 'zzz'; allowed: all, preference, length_control"),
     ],
@@ -147,6 +153,12 @@ def test_settings_reach_the_analysis_they_name(world: Tables, tmp_path: Path) ->
         for name in ("preference", "decoding")
     }
     assert levels == {"preference": [0.8], "decoding": [0.95]}
+
+
+def test_a_bare_setting_reaches_every_analysis_that_has_it(world: Tables, tmp_path: Path) -> None:
+    run_analyses(["agreement", "decoding"], world, tmp_path, overrides=["level=0.8", "minimum=2"])
+    for name in ("agreement", "decoding"):
+        assert pd.read_csv(tmp_path / name / "table.csv")["level"].unique().tolist() == [0.8]
 
 
 def test_output_folder_below_a_file(tmp_path: Path) -> None:
@@ -182,3 +194,10 @@ def test_rates_and_length_control_find_the_truth_of_the_world(tmp_path: Path) ->
     coefficient, _ = truth.true_length_control(world, crowd, menu, posts=256)
     # 0.05: the menu leaves rare pairs out and its draw of 256 posts has an error of its own.
     assert abs(fit.coefficient.value - coefficient) < 4 * fit.coefficient.se + 0.05
+
+
+@pytest.mark.parametrize("name", analyses.NAMES)
+def test_every_setting_says_what_it_means(name: str) -> None:
+    settings = describe_settings(load_analysis(name))
+    assert "level" in [key for key, _, _ in settings]
+    assert all(len(meaning) > 10 for _, _, meaning in settings), settings

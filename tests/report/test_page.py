@@ -119,17 +119,17 @@ def test_order_is_as_asked_then_by_name(tmp_path: Path) -> None:
     (tmp_path / ".half-written" / "table.csv").write_text("a\n1\n")
     page = read(build_page(tmp_path, title="t", order=["gamma", "absent"]))
     anchors = [s["id"] for s in page.all("section")]
-    assert anchors == ["data", "a-gamma", "a-alpha", "a-beta"]
+    assert anchors == ["in-short", "data", "a-gamma", "a-alpha", "a-beta"]
 
 
 def test_a_variant_stands_after_its_analysis_and_says_what_it_is(tmp_path: Path) -> None:
     for name in ("alpha", "beta", "beta-cnndm", "zeta"):
         put(tmp_path, name, title="Zeta" if name == "zeta" else "Same")
     page = read(build_page(tmp_path, title="t", order=["zeta", "beta"]))
-    assert [s["id"] for s in page.all("section")][1:] == [
+    assert [s["id"] for s in page.all("section")][2:] == [
         "a-zeta", "a-beta", "a-beta-cnndm", "a-alpha",
     ]  # fmt: skip
-    assert "Contents Data in this report Zeta Same Same: cnndm Same" in page.text
+    assert "Contents In short Data in this report Zeta Same Same: cnndm Same" in page.text
 
 
 def test_same_folder_gives_the_same_page(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_names_that_look_like_missing_values_stay(tmp_path: Path) -> None:
 def test_long_tables_are_folded_and_cut(tmp_path: Path) -> None:
     put(tmp_path, "long", estimates(SHOWN_ROWS + 100))
     page = read(build_page(tmp_path, title="t"))
-    folded = next(d for d in page.all("details") if d["class"] == "table")
+    folded = next(d for d in page.all("details") if d.get("class") == "table")
     assert "open" not in folded
     assert f"Table, {SHOWN_ROWS + 100} rows" in page.text
     assert f"The first {SHOWN_ROWS} of {SHOWN_ROWS + 100} rows" in page.text
