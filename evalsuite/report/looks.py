@@ -1,4 +1,4 @@
-"""One look a policy: label, colour, marker and line style, from its name alone.
+"""One look a policy: label, colour, marker and line style, from its name alone; sizes of text.
 
 The reader wants another colour or a readable label for a policy. Any of it may be changed; what
 must stay is that the look is a function of the name alone, so a policy looks the same in every
@@ -17,6 +17,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from evalsuite.datasets.release import PolicyName, parse_policy
+
+TEXT, SMALL = 8.0, 7.0
+"""Font sizes in points: labels and titles; ticks, legends, notes, direct labels."""
+
+INK, MUTED, FAINT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 
 
 class PolicyStyle(NamedTuple):

@@ -1,8 +1,9 @@
-"""How every figure looks: sizes, direct labels, error bars, saving (policies: `looks`).
+"""How every figure looks: sizes, axes, error bars, notes, saving.
 
 The reader is someone writing `plot()` of an analysis. All of it may be changed; what must stay is
 that nothing here touches pyplot or leaves a global setting changed, and that a figure saved twice
-is the same file. `tests/report/test_style.py` holds these. Typical use:
+is the same file. `tests/report/test_style.py` holds these. The looks of policies are in `looks`,
+the placing of labels in `labels`; analyses use both from here. Typical use:
 
     fig, ax = style.figure("single", height=2.6)
     style.forest(ax, labels, values, ses, policies=policies)
@@ -30,10 +31,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from scipy.optimize import isotonic_regression
 
+from evalsuite.report.labels import label_directly, spread
 from evalsuite.report.looks import (
+    FAINT,
     FAMILIES,
+    INK,
+    MUTED,
+    SMALL,
+    TEXT,
     PolicyStyle,
     family,
     model_label,
@@ -45,17 +51,13 @@ from evalsuite.tables import write_atomically
 __all__ = [
     "DPI", "FAINT", "FAMILIES", "INK", "MUTED", "SMALL", "TEXT", "WIDTHS", "PolicyStyle",
     "connect", "errorbars", "family", "figure", "forest", "grid", "label_directly", "legend",
-    "model_label", "note", "note_errorbars", "policy_order", "policy_style", "rate_axis", "save",
-    "spread", "title",
+    "model_label", "note", "note_errorbars", "note_table_only", "policy_order",
+    "policy_style", "rate_axis", "save", "spread", "title",
 ]  # fmt: skip
 
 WIDTHS = {"single": 3.6, "double": 7.2}
 """Inches: one and two columns of a paper."""
 
-TEXT, SMALL = 8.0, 7.0
-"""Font sizes in points: labels and titles; ticks, legends, notes, direct labels."""
-
-INK, MUTED, FAINT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 DPI = 300
 
 _RC: Any = {
@@ -178,15 +180,29 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 
 def note(target: Figure | Axes, text: str) -> None:
-    """A small remark under the figure, at its right end; remarks add up, long ones are wrapped."""
+    """A small remark under the figure, at its right end.
+
+    Remarks add up; long ones are wrapped into lines of about one length, so no word stands alone.
+    """
     fig = target.get_figure(root=True) if isinstance(target, Axes) else target
     assert fig is not None
     said = " ".join(fig.get_supxlabel().split("\n"))
     letters = int(fig.get_figwidth() * 72 / (0.56 * (SMALL - 0.5)))
-    text = textwrap.fill(f"{said}; {text}" if said else text, letters)
+    text = f"{said}; {text}" if said else text
+    lines = textwrap.wrap(text, letters)
+    while len(lines) > 1 and len(closer := textwrap.wrap(text, letters - 1)) == len(lines):
+        lines, letters = closer, letters - 1
     fig.supxlabel(
-        text, fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right", fontfamily="DejaVu Sans"
-    )
+        "\n".join(lines), fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right",
+        fontfamily="DejaVu Sans",
+    )  # fmt: skip
+
+
+def note_table_only(target: Figure | Axes, count: int, what: str, plural: str = "") -> None:
+    """Say how many estimates only the table has: too few clusters for an interval."""
+    if count:
+        what = what if count == 1 else plural or f"{what}s"
+        note(target, f"{count:,} {what} of too few clusters for an interval in the table only")
 
 
 def note_errorbars(target: Figure | Axes) -> None:
@@ -249,7 +265,9 @@ def forest(
         colour = look.colour if look else INK
         if colours is not None:
             colour = colours if isinstance(colours, str) else colours[i]
-        shape = marker or (look.marker if look else "o")
+        # A marker means a family; rows of no known one are told apart by their labels.
+        known = policies is not None and family(policies[i]) != "other"
+        shape = marker or (look.marker if look and known else "o")
         ax.errorbar(
             [value], [y], xerr=[se], color=colour, marker=shape, ms=4.5, lw=0, elinewidth=1.0,
             mfc=colour if filled else "white", mew=1.0, label=label if i == 0 else None,
@@ -275,79 +293,3 @@ def connect(
 ) -> None:
     """The bars of a dumbbell chart: a faint line from start to end in each row."""
     ax.hlines(heights, starts, ends, color=FAINT, lw=1.4, zorder=0)
-
-
-def spread(positions: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
-    """Positions at least `gap` apart, in the same order, moved as little as can be.
-
-    Least squares under y[i+1] - y[i] >= gap is isotonic regression of y[i] - i * gap.
-    """
-    wanted = np.asarray(positions, dtype=float)
-    if wanted.size < 2:
-        return wanted.copy()
-    ranks = np.argsort(wanted, kind="stable")
-    steps = gap * np.arange(wanted.size)
-    placed = np.empty_like(wanted)
-    placed[ranks] = isotonic_regression(wanted[ranks] - steps).x + steps
-    return placed
-
-
-def label_directly(
-    ax: Axes,
-    xs: Sequence[float],
-    ys: Sequence[float],
-    labels: Sequence[str],
-    colours: Sequence[str] | str = INK,
-    *,
-    size: float = SMALL,
-    gap: float = 5.0,
-    side: Literal["right", "left"] = "right",
-) -> None:
-    """Write each label beside its point (line ends, dots), moved up or down until none overlap.
-
-    gap: points between mark and text. Call it last, when limits and scales are set. Labels
-    that had to move far get thin leader lines. Points that are not finite get no label.
-    """
-    keep = [i for i in range(len(labels)) if math.isfinite(xs[i]) and math.isfinite(ys[i])]
-    if not keep:
-        return
-    fig = ax.get_figure(root=True)
-    assert fig is not None
-    shades = [colours if isinstance(colours, str) else colours[i] for i in keep]
-    sign, ha = (1, "left") if side == "right" else (-1, "right")
-    texts = [
-        ax.annotate(
-            labels[i], (xs[i], ys[i]), xytext=(sign * gap, 0), textcoords="offset points",
-            ha=ha, va="center", fontsize=size, color=shade, annotation_clip=False,
-            fontfamily="DejaVu Sans",
-        )
-        for i, shade in zip(keep, shades, strict=True)
-    ]  # fmt: skip
-    fig.draw_without_rendering()  # the layout decides where the points are
-    boxes = [text.get_window_extent() for text in texts]
-    points = 72 / fig.dpi
-    heights = np.array([(box.y0 + box.y1) / 2 for box in boxes]) * points
-    for group in _overlapping([(box.x0, box.x1) for box in boxes]):
-        moved = spread(heights[group], size * 1.15) - heights[group]
-        led = np.abs(moved).max() > 0.8 * size  # leader lines for all of a group or for none
-        for i, shift in zip(group, moved, strict=True):
-            texts[i].set_position((sign * (gap + (6 if led else 0)), float(shift)))
-            if led:
-                ax.annotate(
-                    "", texts[i].xy, xytext=(sign * (gap + 5), float(shift)),
-                    textcoords="offset points",
-                    arrowprops={"arrowstyle": "-", "lw": 0.5, "color": shades[i], "shrinkB": 3},
-                    annotation_clip=False,
-                )  # fmt: skip
-
-
-def _overlapping(spans: Sequence[tuple[float, float]]) -> list[list[int]]:
-    """Indices of spans grouped so that spans of different groups do not touch."""
-    groups: list[list[int]] = []
-    end = -math.inf
-    for i in sorted(range(len(spans)), key=lambda i: spans[i]):
-        if spans[i][0] > end:
-            groups.append([])
-        groups[-1].append(i)
-        end = max(end, spans[i][1])
-    return groups

@@ -245,51 +245,40 @@ def test_long_notes_stay_inside_the_figure() -> None:
     assert "\n" in text.get_text()
 
 
-# --- direct labels ---------------------------------------------------------------------------
+def test_no_word_of_a_note_stands_alone() -> None:
+    """Lines of a wrapped note differ by a word's length at most."""
+    fig, _ = style.figure("double", 2.0)
+    style.note(
+        fig,
+        "lines: least squares within a policy, half an SD of length each way; dotted: mean length "
+        "of the references; open: predicted there",
+    )
+    style.note_errorbars(fig)
+    lines = fig.get_supxlabel().split("\n")
+    assert len(lines) == 2
+    assert abs(len(lines[0]) - len(lines[1])) < 14
 
 
-def test_spread_by_hand() -> None:
-    # Two at one place part by half the gap each; one far off stays; three centre on their mean.
-    assert style.spread([1.0, 1.0], 2.0).tolist() == [0.0, 2.0]
-    assert style.spread([5.0, 0.0], 2.0).tolist() == [5.0, 0.0]
-    assert style.spread([0.0, 0.0, 3.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
-    assert style.spread([0.0, 1.0, 2.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
-    assert style.spread([7.0], 2.0).tolist() == [7.0]
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, ""),
+        (1, "1 policy of too few clusters for an interval in the table only"),
+        (1200, "1,200 policies of too few clusters for an interval in the table only"),
+    ],
+)
+def test_notes_count_what_only_the_table_has(count: int, said: str) -> None:
+    fig, _ = style.figure("double")
+    style.note_table_only(fig, count, "policy", "policies")
+    assert fig.get_supxlabel() == said
 
 
-@given(st.lists(st.floats(-100, 100), max_size=12), st.floats(0.1, 10))
-def test_spread_keeps_order_gap_and_mean(positions: list[float], gap: float) -> None:
-    placed = style.spread(positions, gap)
-    order = np.argsort(positions, kind="stable")
-    assert (np.diff(placed[order]) >= gap - 1e-9).all()
-    if positions:
-        assert placed.mean() == pytest.approx(np.mean(positions), abs=1e-9)
-
-
-def boxes(fig: Figure) -> list[tuple[float, float, float, float]]:
-    fig.draw_without_rendering()
-    texts = [t for ax in fig.axes for t in ax.texts if t.get_text()]
-    return [tuple(t.get_window_extent().extents) for t in texts]
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_direct_labels_do_not_overlap(side: str) -> None:
-    fig, ax = style.figure("single", 2.5)
-    ys = [0.5, 0.5, 0.51, 0.505, 0.9, math.nan]
-    ax.plot([0, 1], [0, 1])
-    style.label_directly(ax, [1] * 6, ys, [f"label {i}" for i in range(6)], side=side)  # type: ignore[arg-type]
-    found = boxes(fig)
-    assert len(found) == 5
-    for i, a in enumerate(found):
-        for b in found[i + 1 :]:
-            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-
-
-def test_labels_apart_stay_at_their_points() -> None:
-    fig, ax = style.figure("single", 2.5)
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    style.label_directly(ax, [0.1, 0.6], [0.5, 0.5], ["a", "b"], ["red", "blue"])
-    assert [t.get_position() for t in ax.texts] == [(5.0, 0.0), (5.0, 0.0)]
-    assert [t.get_color() for t in ax.texts] == ["red", "blue"]
-    style.label_directly(ax, [], [], [])
-    assert len(boxes(fig)) == 2
+def test_rows_of_unknown_families_have_one_marker() -> None:
+    """Told apart by their labels; a family's marker stays."""
+    _, ax = style.figure()
+    style.forest(ax, list("abc"), [1, 2, 3], [0.1] * 3, policies=["M8", "M9", "human_editor"])
+    assert [line.get_marker() for line in ax.lines if line.get_marker() != "None"] == [
+        "o",
+        "o",
+        "P",
+    ]
