@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from evalsuite.cli.options import OnError, plain, progress_display
+from evalsuite.cli.options import CHOICES, OnError, plain, progress_display
 from evalsuite.errors import EvalsuiteError
 
 
@@ -55,6 +55,10 @@ def analyze(
             "'evalsuite data check --help' lists the fields.",
         ),
     ] = None,
+    choice: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="VALUE=SIDE", help=CHOICES),
+    ] = None,
     on_error: Annotated[
         OnError,
         typer.Option(help="Stop at the first refused row, or skip it into OUT/rejected.jsonl."),
@@ -72,7 +76,7 @@ def analyze(
       evalsuite analyze preference --data mine.csv --map left=a --map right=b \\
           --map left_policy=model_a --map right_policy=model_b --map choice=vote
     """
-    from evalsuite.datasets import load, parse_map
+    from evalsuite.datasets import load, parse_choices, parse_map
     from evalsuite.pipeline.analyze import load_analysis, prepare_folder, run_analyses
 
     console = Console(stderr=True, highlight=False)
@@ -102,6 +106,7 @@ def analyze(
             paths,
             format=format_,
             field_map=parse_map(map_ or []),
+            choice_map=parse_choices(choice or []),
             on_error=on_error.value,
             rejected_path=out / "rejected.jsonl",
             progress=progress,

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from evalsuite.cli.options import OnError, plain, progress_display
+from evalsuite.cli.options import CHOICES, OnError, plain, progress_display
 from evalsuite.datasets.own import COMPARISON, OPTIONAL, RATING
 from evalsuite.errors import ConfigError
 
@@ -37,6 +37,10 @@ def check(
     map_: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads this form
         typer.Option("--map", metavar="FIELD=COLUMN", help=FIELDS),
+    ] = None,
+    choice: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="VALUE=SIDE", help=CHOICES),
     ] = None,
     format_: Annotated[
         str, typer.Option("--format", help="release, own, pairs, posts, summeval or alpaca_eval.")
@@ -65,7 +69,7 @@ def check(
     """
     import tempfile
 
-    from evalsuite.datasets import load, parse_map
+    from evalsuite.datasets import load, parse_choices, parse_map
     from evalsuite.datasets.check import describe
     from evalsuite.tables import write_atomically
 
@@ -76,7 +80,8 @@ def check(
             _folder(out)
         with progress_display() as progress:
             tables = load(
-                paths, format=format_, field_map=parse_map(map_ or []), on_error=on_error.value,
+                paths, format=format_, field_map=parse_map(map_ or []),
+                choice_map=parse_choices(choice or []), on_error=on_error.value,
                 rejected_path=rejected, progress=progress,
             )  # fmt: skip
         found = describe(tables)

@@ -15,6 +15,14 @@ class OnError(StrEnum):
     SKIP = "skip"
 
 
+CHOICES = (
+    "For your own table: what a value of your choice column means; repeat for several, e.g. "
+    "--choice 1=left --choice 2=right. Without it 0 means left and 1 means right, numbers between "
+    "are soft and 0.5 is a tie; words are left, right, a, b, model_a, model_b, tie, draw, both, "
+    "'tie (bothbad)' in any case, or the name of one of the row's two policies."
+)
+
+
 def progress_display() -> Progress:
     """Bars on stderr that vanish when done; nothing where stderr is not a terminal."""
     console = Console(stderr=True)

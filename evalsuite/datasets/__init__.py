@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evalsuite.datasets import alpaca_eval, files, hub, own, pairs, posts, release, summeval
 from evalsuite.datasets.build import Builder
+from evalsuite.datasets.choices import parse_choices
 from evalsuite.datasets.files import RawRow
 from evalsuite.datasets.own import parse_map
 from evalsuite.datasets.release import PolicyName, parse_policy
@@ -23,7 +24,7 @@ from evalsuite.tables import Source, Tables
 if TYPE_CHECKING:
     from rich import progress as rich_progress
 
-__all__ = ["FORMATS", "PolicyName", "Report", "load", "parse_map", "parse_policy"]
+__all__ = ["FORMATS", "PolicyName", "Report", "load", "parse_choices", "parse_map", "parse_policy"]
 
 FORMATS: dict[str, ModuleType] = {
     "release": release,
@@ -43,6 +44,7 @@ def load(
     *,
     format: str = "auto",
     field_map: Mapping[str, str] | None = None,
+    choice_map: Mapping[Any, str] | None = None,
     on_error: Literal["raise", "skip"] | str = "raise",
     rejected_path: str | Path | None = None,
     progress: Report | rich_progress.Progress | None = None,
@@ -50,7 +52,8 @@ def load(
     """Read labels from files, folders or Hugging Face ids, put together into one set of tables.
 
     format: a key of `FORMATS`, or "auto" to tell it from each file's first row. field_map: {our
-    field: your column} for your own data (see `own`). on_error: "raise" stops at the first bad
+    field: your column} and choice_map {your value: "left", "right" or "tie"} are for your own data
+    (see `own` and `choices`). on_error: "raise" stops at the first bad
     row; "skip" goes on, counts the refused rows in `left_out` and, where `rejected_path` is given,
     writes them there as JSON lines {file, line, reason, row}. The file is only made when a row was
     refused. progress: a function (see `Report`), or a rich progress display, which gets one task.
@@ -65,12 +68,17 @@ def load(
         raise ConfigError(f"format is {format!r}; allowed auto, {', '.join(FORMATS)}")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error is {on_error!r}; allowed raise or skip")
-    if field_map and format not in ("auto", "own"):
-        raise ConfigError(f"a field map is for your own data; format is {format!r}, allowed own")
+    for map_, name in ((field_map, "field"), (choice_map, "choice")):
+        if map_ and format not in ("auto", "own"):
+            problem = f"a {name} map is for your own data; format is {format!r}, allowed own"
+            raise ConfigError(problem)
     many = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not many:
         raise ConfigError("no path to load; allowed one or more")
-    loader = _Loader("own" if field_map else format, dict(field_map or {}), on_error == "skip")
+    loader = _Loader(
+        "own" if field_map or choice_map else format,
+        own.Reader(field_map, choice_map), on_error == "skip",
+    )  # fmt: skip
     try:
         loader.read(many, reporting(progress))
     finally:
@@ -84,9 +92,8 @@ def load(
 class _Loader:
     """One call of `load`: what was read so far."""
 
-    def __init__(self, format: str, field_map: dict[str, str], skip: bool) -> None:
-        self.format, self.skip = format, skip
-        self.add_own = own.reader(field_map)
+    def __init__(self, format: str, own_reader: own.Reader, skip: bool) -> None:
+        self.format, self.own, self.skip = format, own_reader, skip
         self.builder = Builder()
         self.sources: list[Source] = []
         self.refused: list[files.Refused] = []
@@ -146,6 +153,8 @@ class _Loader:
                     raise placed from None
                 self.refused.append(files.Refused(placed, row.raw))
                 self.builder.left_out[f"refused: {error.field or error.problem}"] += 1
+        if (misread := self.own.coding.misread()) is not None:
+            raise misread.at(name, None)
         if count == 0 and not self.skip:
             raise DataError("file has no row", file=name, allowed="at least one row")
         if count == 0:
@@ -156,7 +165,7 @@ class _Loader:
     def _add(self, format: str, data: dict[str, Any]) -> None:
         try:
             if format == "own":
-                self.add_own(data, self.builder)
+                self.own.add(data, self.builder)
             else:
                 FORMATS[format].add(data, self.builder)
         except DataError:
