@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evalsuite.cli.options import CHOICES, OnError, plain, progress_display
-from evalsuite.datasets.own import COMPARISON, OPTIONAL, RATING
+from evalsuite.datasets.own import COMPARISON, OPTIONAL, PAIR, RATING
 from evalsuite.errors import ConfigError
 
 app = typer.Typer(
@@ -26,7 +26,9 @@ PATHS = (
 )
 FIELDS = (
     "Your column for one of our fields; repeat for several. Comparisons need "
-    f"{', '.join(COMPARISON)}; ratings {', '.join(RATING)}. Optional: {', '.join(OPTIONAL)}."
+    f"{', '.join(COMPARISON)}; pairs whose sides are unknown {', '.join(PAIR)}; ratings "
+    f"{', '.join(RATING)}. Optional: {', '.join(OPTIONAL)}. Labelers, batches, splits, groups and "
+    "ids are text or whole numbers (2.0 is 2); empty or NaN is not stated."
 )
 SHOWN_REFUSED = 5
 

@@ -75,10 +75,7 @@ def load(
     many = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not many:
         raise ConfigError("no path to load; allowed one or more")
-    loader = _Loader(
-        "own" if field_map or choice_map else format,
-        own.Reader(field_map, choice_map), on_error == "skip",
-    )  # fmt: skip
+    loader = _Loader(format, own.Reader(field_map, choice_map), on_error == "skip")
     try:
         loader.read(many, reporting(progress))
     finally:
@@ -93,7 +90,8 @@ class _Loader:
     """One call of `load`: what was read so far."""
 
     def __init__(self, format: str, own_reader: own.Reader, skip: bool) -> None:
-        self.format, self.own, self.skip = format, own_reader, skip
+        self.own, self.mapped, self.skip = own_reader, own_reader.mapped, skip
+        self.format = "own" if self.mapped else format
         self.builder = Builder()
         self.sources: list[Source] = []
         self.refused: list[files.Refused] = []
@@ -169,7 +167,7 @@ class _Loader:
             else:
                 FORMATS[format].add(data, self.builder)
         except DataError:
-            other = _detect(data)
+            other = None if self.mapped else _detect(data)
             if other is None or other == format:
                 raise
             problem = f"a row of format {other} among rows of format {format}"

@@ -68,5 +68,5 @@ def _add_annotation(row: Row, builder: Builder) -> None:
         builder.left_out[UNPARSED] += 1
         builder.keep(post, [left, right])
         return
-    labeler = fields.text_or_none(row, "annotator")
+    labeler = fields.name_or_none(row, "annotator")
     builder.compare(Comparison(left, right, preference - 1, labeler), post, DOMAIN)

@@ -109,8 +109,8 @@ class Coding:
             return None
         (value, times), seen = outside.most_common(1)[0], {*inside, *outside}
         problem = (
-            f"choice is {value:g} in {times} of {odd + good} rows with a number, so the numbers may "
-            f"mean something else than {NUMBERS}"
+            f"choice is {value:g} in {times} of {odd + good} rows with a number, so the numbers "
+            f"may mean something else than {NUMBERS}"
         )
         example = f"--choice {min(seen):g}=left --choice {max(seen):g}=right"
         allowed = f"every number named, such as {example}"

@@ -7,6 +7,7 @@ belongs here. Proved by tests/datasets/test_bad_input.py, where each message is 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ Row = Mapping[str, Any]
 
 MAX_LENGTH = 1_000_000_000
 """No text is longer than this; a larger length is a fault of the file."""
+
+
+NAMES = "a name, a whole number or nothing"
+_WHOLE = re.compile(r"^(-?\d+)\.0$")
 
 
 class TextRow(dict[str, Any]):
@@ -46,22 +51,40 @@ def name(row: Row, key: str, inside: str = "") -> str:
     return value
 
 
+def stated(row: Row, key: str) -> bool:
+    """Whether there is a value: null, NaN and (in a CSV) an empty cell are none."""
+    value = row.get(key)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return False
+    return value != "" or not isinstance(row, TextRow)
+
+
 def text_or_none(row: Row, key: str, inside: str = "") -> str | None:
-    """A string, or None where the field is missing, null or (in a CSV) an empty cell."""
-    value = row.get(key)
-    if value is None or (value == "" and isinstance(row, TextRow)):
+    """A string, or None where nothing is stated."""
+    if not stated(row, key):
         return None
-    if not isinstance(value, str):
-        raise refuse(inside + key, value, "a string or nothing")
-    return value
+    if not isinstance(row[key], str):
+        raise refuse(inside + key, row[key], "a string or nothing")
+    return str(row[key])
 
 
-def name_or_none(row: Row, key: str) -> str | None:
-    """A name or number used as one (a prompt's id), as text; None where there is none."""
+def name_or_none(row: Row, key: str, inside: str = "") -> str | None:
+    """Who or what a row belongs to (a labeler, a batch, a prompt's id), as text.
+
+    One rule for all kinds of files: white space alone, null and NaN are None; whole numbers, 2 and
+    2.0, are "2". In a CSV, where a column of whole numbers with gaps is written 2.0 by most tools,
+    a cell of digits with `.0` loses it; all other text stays as it is ("007", "v2.0", "1.50").
+    """
     value = row.get(key)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return text_or_none(row, key)
+    if not stated(row, key) or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str):
+        whole = _WHOLE.match(value) if isinstance(row, TextRow) else None
+        return whole[1] if whole else value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value != int(value):  # type: ignore[arg-type]
+        raise refuse(inside + key, value, NAMES)
+    return str(int(value))
 
 
 def mapping(row: Row, key: str, inside: str = "") -> Row:
@@ -95,10 +118,5 @@ def length(row: Row, key: str) -> int:
 
 
 def number_or_none(row: Row, key: str, low: float, high: float) -> float | None:
-    """As `number`, or None where the field is missing, null, NaN or an empty cell."""
-    value = row.get(key)
-    if value is None or (value == "" and isinstance(row, TextRow)):
-        return None
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return number(row, key, low, high)
+    """As `number`, or None where nothing is stated."""
+    return number(row, key, low, high) if stated(row, key) else None

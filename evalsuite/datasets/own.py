@@ -1,9 +1,11 @@
 """The user's own data: JSONL, CSV or parquet, through a map from our fields to their columns.
 
-A row is a comparison when it has `left_policy`, else a rating. Needed and optional fields stand
-in `COMPARISON`, `RATING` and `OPTIONAL`; a column that already has a field's name needs no map.
-What a `choice` may be stands in `evalsuite.datasets.choices`. A policy called `ref` is the human reference, as in the release. Data without texts gives
-`left_chars` and `right_chars` (or `chars` for ratings) instead.
+A row is a comparison when it has `left_policy`, a pair of known order but unknown sides when it
+has `chosen` (see `pairs` for what that means), else a rating. Needed and optional fields stand in
+`COMPARISON`, `PAIR`, `RATING` and `OPTIONAL`; a column that already has a field's name needs no
+map. What a `choice` may be stands in `choices`. A policy called `ref` is the human reference, as
+in the release. Data without texts gives `left_chars` and `right_chars` (`chosen_chars` and
+`rejected_chars`, or `chars` for ratings) instead.
 
 Proved by tests/datasets/test_own.py.
 """
@@ -14,7 +16,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.datasets import fields
+from evalsuite.datasets import fields, pairs
 from evalsuite.datasets.choices import Coding
 from evalsuite.datasets.fields import Row, TextRow
 from evalsuite.errors import ConfigError, DataError
@@ -24,13 +26,21 @@ if TYPE_CHECKING:
     from evalsuite.datasets.build import Builder
 
 COMPARISON = ("left", "right", "left_policy", "right_policy", "choice")
+PAIR = ("chosen", "rejected")
 RATING = ("summary", "policy", "axis", "value")
 OPTIONAL = (
     "post", "title", "section", "domain", "source_id", "labeler", "batch", "split",
-    "strength", "group", "left_chars", "right_chars", "chars", "low", "high",
+    "strength", "group", "left_chars", "right_chars", "chosen_policy", "rejected_policy",
+    "chosen_chars", "rejected_chars", "chars", "low", "high",
 )  # fmt: skip
-ALLOWED = tuple(dict.fromkeys((*COMPARISON, *RATING, *OPTIONAL)))
-FIELDS = f"{', '.join(COMPARISON)} (comparisons) or {', '.join(RATING)} (ratings)"
+ALLOWED = tuple(dict.fromkeys((*COMPARISON, *PAIR, *RATING, *OPTIONAL)))
+FIELDS = (
+    f"{', '.join(COMPARISON)} (comparisons); through a map {', '.join(PAIR)} (pairs); or "
+    f"{', '.join(RATING)} (ratings)"
+)
+PAIR_ONLY = ("chosen", "rejected", "chosen_chars", "rejected_chars")
+SIDED_ONLY = ("left", "right", "choice", "left_chars", "right_chars")
+COLUMNS_SHOWN = 12
 DOMAIN = "own"
 
 
@@ -64,17 +74,27 @@ class Reader:
         choice_map: Mapping[Any, str] | None = None,
     ) -> None:
         self._map, self.coding = dict(field_map or {}), Coding(choice_map or {})
+        self.mapped = bool(field_map or choice_map)
         for field in self._map:
             if field not in ALLOWED:
                 near = difflib.get_close_matches(field, ALLOWED, 1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise ConfigError(f"unknown field {field!r}{hint}; allowed {', '.join(ALLOWED)}")
+        paired = [f for f in self._map if f in PAIR_ONLY]
+        sided = [f for f in self._map if f in SIDED_ONLY] or ["choices"] * bool(choice_map)
+        self._paired = bool(paired)
+        if paired and sided:
+            problem = f"a map of {paired[0]} and of {sided[0]}"
+            raise ConfigError(f"{problem}; allowed pairs (chosen, rejected) or sides (left, right)")
 
     def add(self, row: Row, builder: Builder) -> None:
         """Add one row. Raises DataError, on a missing column for one."""
         if self._map:
             row = self._renamed(row)
-        if "left_policy" not in row and "policy" in row:
+        paired = "left_policy" not in row and any(key in row for key in PAIR_ONLY)
+        if paired or self._paired:
+            _pair(row, builder)
+        elif "left_policy" not in row and "policy" in row:
             _rate(row, builder)
         else:
             self._compare(row, builder)
@@ -83,22 +103,23 @@ class Reader:
         renamed = TextRow(row) if isinstance(row, TextRow) else dict(row)
         for field, column in self._map.items():
             if column not in row:
-                problem = f"no column {column!r} (mapped to {field})"
-                raise DataError(problem, field=field, allowed=", ".join(map(str, row)))
+                names = list(map(str, row))
+                more = ", ..." if len(names) > COLUMNS_SHOWN else ""
+                has = ", ".join(names[:COLUMNS_SHOWN]) + more or "nothing"
+                problem = f"row has no {column!r} (mapped to {field}); it has {has}"
+                mapped = ", ".join(dict.fromkeys(self._map.values()))
+                allowed = f"a row with the mapped columns {mapped}"
+                raise DataError(problem, field=field, allowed=allowed)
             renamed[field] = row[column]
         return renamed
 
     def _compare(self, row: Row, builder: Builder) -> None:
         post = _post(row, builder)
         left, right = (_summary(row, side, post, builder) for side in ("left_", "right_"))
-        strength = fields.number_or_none(row, "strength", 1, 4)
-        if strength is not None and strength != int(strength):
-            raise fields.refused(row, "strength", "strength", "1, 2, 3, 4 or nothing")
-        label = Comparison(
-            left, right, self.coding.read(row), *_who(row),
-            None if strength is None else int(strength), fields.name_or_none(row, "group"),
-        )  # fmt: skip
-        builder.compare(label, post, _domain(row))
+        choice = self.coding.read(row)
+        builder.compare(
+            Comparison(left, right, choice, *_who(row), *_more(row)), post, _domain(row)
+        )
 
 
 def add(row: Row, builder: Builder) -> None:
@@ -114,6 +135,23 @@ def _rate(row: Row, builder: Builder) -> None:
     value = fields.number(row, "value", *scale)
     label = Rating(summary, fields.name(row, "axis"), value, *_who(row), scale)
     builder.rate(label, post, _domain(row))
+
+
+def _pair(row: Row, builder: Builder) -> None:
+    if any(key in row for key in PAIR):
+        row = pairs.with_texts(row)
+    post, keys = _post(row, builder), ("chosen_", "rejected_")
+    chosen, rejected = (_summary(row, key, post, builder, pairs.UNKNOWN) for key in keys)
+    sides = pairs.sides_by_id(chosen, rejected)
+    builder.compare(Comparison(*sides, *_who(row), *_more(row)), post, _domain(row))
+
+
+def _more(row: Row) -> tuple[int | None, str | None]:
+    """Strength and group."""
+    strength = fields.number_or_none(row, "strength", 1, 4)
+    if strength is not None and strength != int(strength):
+        raise fields.refused(row, "strength", "strength", "1, 2, 3, 4 or nothing")
+    return None if strength is None else int(strength), fields.name_or_none(row, "group")
 
 
 def _who(row: Row) -> tuple[str | None, str | None, str | None]:
@@ -140,8 +178,12 @@ def _post(row: Row, builder: Builder) -> Post | None:
     )  # fmt: skip
 
 
-def _summary(row: Row, side: str, post: Post | None, builder: Builder) -> Summary:
-    policy = fields.name(row, f"{side}policy")
+def _summary(
+    row: Row, side: str, post: Post | None, builder: Builder, unstated: str | None = None
+) -> Summary:
+    """The summary of one side ("left_", ..., "" for ratings); `unstated` allows no policy."""
+    named = unstated is None or fields.stated(row, f"{side}policy")
+    policy = fields.name(row, f"{side}policy") if named else str(unstated)
     key, chars = side.rstrip("_") or "summary", f"{side}chars"
     if key not in row and chars in row:
         return builder.summary(policy, None, post, fields.length(row, chars))

@@ -20,7 +20,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.datasets import fields
-from evalsuite.datasets.fields import Row
+from evalsuite.datasets.fields import Row, TextRow
 from evalsuite.records import Comparison, Summary, refuse
 
 if TYPE_CHECKING:
@@ -57,16 +57,24 @@ def add(row: Row, builder: Builder) -> None:
         builder.summary(_policy(row, "rejected"), rejected, post),
     )
     label = Comparison(
-        left, right, choice, fields.text_or_none(row, "labeler"),
-        fields.text_or_none(row, "subset" if rewardbench else "batch"),
-        fields.text_or_none(row, "split"),
+        left, right, choice, fields.name_or_none(row, "labeler"),
+        fields.name_or_none(row, "subset" if rewardbench else "batch"),
+        fields.name_or_none(row, "split"),
     )  # fmt: skip
     builder.compare(label, post, post.domain if post is not None else "pairs")
 
 
+def with_texts(row: Row) -> Row:
+    """A row whose chosen, rejected and post are texts, should they have been messages."""
+    kind = TextRow if isinstance(row, TextRow) else dict
+    keys = ("post", "chosen", "rejected")
+    texts = _texts(kind({key: row[key] for key in keys if key in row}))
+    return kind({**row, **dict(zip(keys, texts, strict=True))})
+
+
 def _policy(row: Row, side: str) -> str:
     for key in (f"{side}_policy", f"{side}_model"):
-        if row.get(key) is not None:
+        if fields.stated(row, key):
             return fields.name(row, key)
     return UNKNOWN
 
@@ -79,7 +87,7 @@ def _texts(row: Row) -> tuple[str | None, str, str]:
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
     prompt = "\n\n".join(chosen[:shared]) or None
     for key in ("prompt", "post"):
-        if row.get(key) is not None:
+        if fields.stated(row, key):
             prompt = "\n\n".join(_messages(row, key)) or None
             break
     return prompt, "\n\n".join(chosen[shared:]), "\n\n".join(rejected[shared:])

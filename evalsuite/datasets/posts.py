@@ -40,18 +40,18 @@ def add(row: Row, builder: Builder) -> None:
         return
     text = fields.text(row, "reference_summary")
     reference = builder.summary(REFERENCE_POLICY, text, post)
-    if row.get("summary") is None:
+    if not fields.stated(row, "summary"):
         builder.keep(post, [reference])
         return
     policy = fields.text_or_none(row, "summary_policy") or UNKNOWN
     summary = builder.summary(policy, fields.text(row, "summary"), post)
     verdict = fields.text_or_none(row, "judge_prefers")
-    judge = fields.text_or_none(row, "judge")
+    judge = fields.name_or_none(row, "judge")
     if verdict is None:
         builder.keep(post, [reference, summary])
         return
     if verdict not in ("summary", "reference_summary"):
         raise fields.refused(row, "judge_prefers", "judge_prefers", VERDICTS)
     pair = (summary, reference) if verdict == "summary" else (reference, summary)
-    split = fields.text_or_none(row, "split")
+    split = fields.name_or_none(row, "split")
     builder.compare(Comparison(*sides_by_id(*pair), judge, None, split), post, post.domain)

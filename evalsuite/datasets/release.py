@@ -43,8 +43,8 @@ def recognises(row: Row) -> bool:
 def add(row: Row, builder: Builder) -> None:
     """Add one row, a comparison or the ratings of one summary. Raises DataError."""
     post = _post(fields.mapping(row, "info"), builder)
-    labeler, batch = fields.text_or_none(row, "worker"), fields.text_or_none(row, "batch")
-    split = fields.text_or_none(row, "split")
+    labeler, batch = fields.name_or_none(row, "worker"), fields.name_or_none(row, "batch")
+    split = fields.name_or_none(row, "split")
     if "summary" in row and "summaries" not in row:
         _add_ratings(row, post, builder, labeler, batch, split)
         return
@@ -69,7 +69,7 @@ def _post(info: Row, builder: Builder) -> Post:
         title=fields.text_or_none(info, "title", "info."),
         section=fields.text_or_none(info, "site" if news else "subreddit", "info."),
         domain="cnndm" if news else "tldr",
-        source_id=fields.text_or_none(info, "id", "info."),
+        source_id=fields.name_or_none(info, "id", "info."),
     )
 
 

@@ -33,7 +33,7 @@ def recognises(row: Row) -> bool:
 def add(row: Row, builder: Builder) -> None:
     """Add the ratings and references of one summary. Raises DataError."""
     post = builder.post(
-        fields.name(row, "text"), domain="cnndm", source_id=fields.text_or_none(row, "id")
+        fields.name(row, "text"), domain="cnndm", source_id=fields.name_or_none(row, "id")
     )
     policy = fields.name(row, "policy" if row.get("policy") is not None else "model_id")
     summary = builder.summary(policy, fields.text(row, "decoded"), post)

@@ -118,7 +118,7 @@ def test_maps_that_are_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "x.jsonl", 0)
     with pytest.raises(ConfigError, match=r"choice 2 is mapped to 'up'; allowed left, right, tie"):
         load(path, choice_map={2: "up"})
-    with pytest.raises(ConfigError, match="choice '1.0' is mapped twice"):
+    with pytest.raises(ConfigError, match=r"choice '1\.0' is mapped twice"):
         load(path, choice_map={"1": "left", "1.0": "right"})
     with pytest.raises(ConfigError, match="a choice map is for your own data; format is 'pairs'"):
         load(path, choice_map={"1": "left"}, format="pairs")

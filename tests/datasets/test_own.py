@@ -78,3 +78,49 @@ def test_empty_cells_are_missing(tmp_path: Path) -> None:
     path.write_text(",".join([*FIELDS, "labeler", "strength", "post"]) + "\na,b,m,n,1,,,\n")
     got = load(path).comparisons
     assert got[["labeler", "strength", "post_id"]].isna().all(axis=None)
+
+
+PAIRED = {"chosen": "good", "rejected": "bad", "chosen_policy": "p", "rejected_policy": "q",
+          "labeler": "who", "post": "question", "strength": "how", "group": "thread"}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_pairs_through_a_map(kind: str, tmp_path: Path) -> None:
+    rows = [["x", "y", "m", "n", 1, "Q", 2, "t"], ["y", "x", "n", "m", 2, "Q", None, "t"]]
+    frame = pd.DataFrame(rows, columns=list(PAIRED.values())).assign(prompt="not this one")
+    path = tmp_path / f"x.{kind}"
+    {"jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+     "csv": lambda: frame.to_csv(path, index=False), "parquet": lambda: frame.to_parquet(path),
+    }[kind]()  # fmt: skip
+    tables = load(path, field_map=PAIRED)
+    got = tables.sides(["text"])
+    # One pair labelled both ways: the sides stay, the choice turns.
+    assert got["left_text"].nunique() == 1
+    chosen = got["right_text"].where(got["choice"] == 1, got["left_text"])
+    assert chosen.tolist() == ["x", "y"]
+    assert got["left_policy"].tolist() == [{"x": "m", "y": "n"}[got["left_text"].iloc[0]]] * 2
+    assert got["labeler"].tolist() == ["1", "2"]
+    assert got["strength"].iloc[0] == 2
+    assert tables.posts["text"].tolist() == ["Q"]
+    assert tables.comparisons["domain"].tolist() == ["own", "own"]
+
+
+def test_mapped_pairs_of_messages_and_without_policies(tmp_path: Path) -> None:
+    def talk(answer: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "Q"}, {"role": "assistant", "content": answer}]
+
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"good": talk("x"), "bad": talk("y")}))
+    tables = load(path, field_map={"chosen": "good", "rejected": "bad"})
+    assert set(tables.summaries["text"]) == {"x", "y"}
+    assert tables.posts["text"].tolist() == ["Q"]
+    assert tables.policies["policy"].tolist() == ["unknown"]
+
+
+def test_mapped_pairs_of_lengths(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("n1,n2,p,q\n7,5,m,n\n")
+    lengths = {"chosen_chars": "n1", "rejected_chars": "n2"}
+    tables = load(path, field_map=lengths | {"chosen_policy": "p", "rejected_policy": "q"})
+    row = tables.sides(["chars"]).iloc[0]
+    assert (row["right_chars"] if row["choice"] == 1 else row["left_chars"]) == 7
