@@ -59,7 +59,7 @@ class Prompts(NamedTuple):
         total = self.weight.sum()
         middle = float(self.weight @ self.baseline / total)
         wide = float(np.sqrt(self.weight @ (self.baseline - middle) ** 2 / (total - 1)))
-        varies = spread > 0
+        varies = spread > 1e-9 * (1.0 + np.abs(centre))
         return Scales(
             np.where(varies, spread, 1.0), varies, centre, middle, wide if wide > 0 else 1.0
         )

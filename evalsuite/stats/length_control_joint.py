@@ -46,20 +46,18 @@ DEGREES = 4.0
 """Degrees of freedom of phi's Student t prior: robust, nearly efficient (Lange et al. 1989)."""
 SLOPE_SCALE = TRAIT_SD = 0.25
 """Scale of phi about its location, and of kappa about 0, on the logit scale. In simulated worlds
-.25 and .5 lead, within a few percent of each other; the smaller leaves policies less dependent on
-which others are there."""
+.25 and .5 lead: .5 where policies differ widely in their slopes, .25 where they do not. The smaller
+one is kept, for with it a rate depends less on which other policies are there."""
 LOCATION_SD, THETA_SD, PSI_SD, FREE_SD = 2.5, 10.0, 5.0, 10.0
 """Weak normal priors at 0, which keep what the data do not determine finite. FREE_SD is that of
 phi where there is no Student t prior."""
 MAX_STEPS = 200
 LONGEST_STEP = 1.5
-LARGEST = 15.0
-"""A fitted intercept or slope beyond this has no finite estimate behind it."""
 TOLERANCE = 1e-9
 
 UNPARSED = "no preference (unparsed)"
-ONE_WAY = "every preference of the policy goes one way"
-SEPARATED = "separation: length tells the policy's preferences one and all"
+ONE_WAY = "separation: every preference of the policy goes one way"
+SEPARATED = "separation: length tells every preference of the policy"
 PHRASE = "influence function by prompt"
 
 
@@ -166,8 +164,9 @@ def fit_joint_length_control(
     influence functions by prompt, through every parameter, difficulty, the prior's location and
     the units of T and b. Intervals are symmetric on the logit scale, t(prompts - 1).
 
-    A policy whose preferences are all 0 or all 1 has no finite fit: its rate is undefined and it
-    stays out of the others'. One whose lengths never vary gets no correction.
+    A policy whose preferences are all 0, all 1, or 0 on one side of some length difference and 1 on
+    the other, has no finite fit (separation): its rate is undefined and it stays out of the
+    others'. One whose lengths never vary gets no correction.
 
     Raises StatisticsError on inputs of unequal length, preference outside [0, 1], lengths or
     difficulties that are missing, an unknown prior, fewer than 2 prompts with a fit, or a fit
@@ -181,13 +180,13 @@ def fit_joint_length_control(
         left_out[UNPARSED] = int((~parsed).sum())
         rows = rows.take(parsed)
     code, policies = pd.factorize(rows.policy, sort=True)
-    won, lost = (
-        np.bincount(code, weights=w) > 0 for w in (rows.preference > 0, rows.preference < 1)
-    )
-    one_way = ~(won & lost)
-    if one_way.any():
-        left_out[ONE_WAY] = int(one_way[code].sum())
-    used = rows.take(~one_way[code])
+    reasons = {which: r for which in range(len(policies)) if (r := _separated(rows, code == which))}
+    gone = np.isin(code, list(reasons))
+    for reason in (ONE_WAY, SEPARATED):
+        members = [which for which, r in reasons.items() if r == reason]
+        if members:
+            left_out[reason] = int(np.isin(code, members).sum())
+    used = rows.take(~gone)
     data, prompts = gather(
         used.policy, used.prompt, used.length, used.baseline, used.preference,
         used.difficulty if difficulty is not None else None,
@@ -199,20 +198,16 @@ def fit_joint_length_control(
 
     scales, n, units = data.scales(), data.labels.sum(0), (data.labels > 0).sum(0)
     values = mean_rates(data, state.x, scales)
-    fitted = tuple(str(p) for p in policies[~one_way])
+    fitted = tuple(str(p) for which, p in enumerate(policies) if which not in reasons)
     rates, slopes = {}, {}
     for which, name in enumerate(str(p) for p in policies):
-        if one_way[which]:
+        if which in reasons:
             mine = code == which
-            count, groups = int(mine.sum()), len(set(rows.prompt[mine].tolist()))
-            rates[name] = undefined(ONE_WAY, n=count, n_clusters=groups, level=level)
-            slopes[name] = rates[name]
+            size = _Size(int(mine.sum()), len(set(rows.prompt[mine].tolist())), level)
+            rates[name] = slopes[name] = undefined(reasons[which], **size._asdict())
             continue
         at = fitted.index(name)
         size = _Size(int(n[at]), int(units[at]), level)
-        if np.abs(state.x[:PSI, at]).max() > LARGEST:
-            rates[name] = slopes[name] = undefined(SEPARATED, **size._asdict())
-            continue
         rates[name] = _rate(float(values[at]), _se(on_rates[:, at]), size)
         slopes[name] = _plain(float(state.x[PHI, at]), _se(on_slopes[:, at]), size)
     size = _Size(len(used.policy), len(prompts), level)
@@ -227,6 +222,18 @@ def fit_joint_length_control(
         posterior_means(data, state.x, scales), constant, left_out, iterations, data, state, prior,
         fitted, on_rates,
     )  # fmt: skip
+
+
+def _separated(rows: _Rows, mine: NDArray[np.bool_]) -> str:
+    """Why a policy has no finite fit: its labels are all alike, or a length splits them; or empty."""
+    y, longer = rows.preference[mine], (rows.length - rows.baseline)[mine]
+    won = y == 1
+    if won.all() or not y.any():
+        return ONE_WAY
+    if not (won | (y == 0)).all():
+        return ""
+    apart = longer[won].min() >= longer[~won].max() or longer[won].max() <= longer[~won].min()
+    return SEPARATED if apart and np.ptp(longer) > 0 else ""
 
 
 class _Rows(NamedTuple):
@@ -415,6 +422,7 @@ def _plain(value: float, se: float, size: _Size) -> Estimate:
 
 def _rate(value: float, se: float, size: _Size) -> Estimate:
     """A rate whose interval is symmetric on the logit scale."""
+    value = min(max(value, 1e-12), 1 - 1e-12)
     width = se / (value * (1 - value))
     on_logit = _plain(math.log(value / (1 - value)), width, size)
     low, high = float(expit(on_logit.low)), float(expit(on_logit.high))
