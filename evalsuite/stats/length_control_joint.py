@@ -225,7 +225,7 @@ def fit_joint_length_control(
 
 
 def _separated(rows: _Rows, mine: NDArray[np.bool_]) -> str:
-    """Why a policy has no finite fit: its labels are all alike, or a length splits them; or empty."""
+    """Why a policy has no finite fit: all labels are alike or split by length; or ""."""
     y, longer = rows.preference[mine], (rows.length - rows.baseline)[mine]
     won = y == 1
     if won.all() or not y.any():
