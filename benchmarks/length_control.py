@@ -44,8 +44,10 @@ def simulate(
 ) -> tuple[pd.DataFrame, pd.Series]:  # fmt: skip
     """Judged answers of policies of all lengths, and each policy's true rate at equal length.
 
-    slopes, trait: standard deviations of phi about `location` and of kappa about 0. Preferences
-    are soft: half as variable as coin flips. gamed: all answers of the first policy are short.
+    slopes, trait: standard deviations of phi about `location` and of kappa about 0. gamed: all
+    answers of the first policy are short. Preferences are soft, half as variable as coin flips,
+    and the baseline is strong, as AlpacaEval's: near a rate of one half the peer's L1 penalty can
+    take an intercept to 0, and the rate with it.
     """
     baseline = 1800 * np.exp(rng.normal(0, 0.5, prompts))
     wordy = rng.uniform(0.35, 1.2, policies)
@@ -57,7 +59,7 @@ def simulate(
     difference = chars - baseline[:, None]
     b = np.tanh((baseline - baseline.mean()) / baseline.std(ddof=1))[:, None]
     tanh = np.tanh(difference / difference.std(0, ddof=1))
-    theta, psi = rng.normal(-1.5, 1.3, policies), rng.uniform(0.8, 2.2, policies)
+    theta, psi = -0.8 - rng.exponential(1.2, policies), rng.uniform(0.8, 2.2, policies)
     phi, kappa = rng.normal(location, slopes, policies), rng.normal(0, trait, policies)
     level = theta + kappa * b + psi * rng.normal(0, 1, (prompts, 1))
     p = np.clip(expit(level + phi * tanh), 1e-6, 1 - 1e-6)
