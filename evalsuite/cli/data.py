@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from evalsuite.cli.options import CHOICES, OnError, plain, progress_display
+from evalsuite.datasets import FORMATS, NoRowLeftError
 from evalsuite.datasets.own import COMPARISON, OPTIONAL, PAIR, RATING
 from evalsuite.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +34,9 @@ FIELDS = (
     f"{', '.join(RATING)}. Optional: {', '.join(OPTIONAL)}. Labelers, batches, splits, groups and "
     "ids are text or whole numbers (2.0 is 2); empty or NaN is not stated."
 )
+FORMATS_HELP = "Told from a file's first row, or one of these, with their fields. " + " ".join(
+    f"{name}: {module.FIELDS}." for name, module in FORMATS.items()
+)
 SHOWN_REFUSED = 5
 
 
@@ -44,9 +51,7 @@ def check(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="VALUE=SIDE", help=CHOICES),
     ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="release, own, pairs, posts, summeval or alpaca_eval.")
-    ] = "auto",
+    format_: Annotated[str, typer.Option("--format", help=FORMATS_HELP)] = "auto",
     on_error: Annotated[
         OnError, typer.Option(help="Stop at the first bad row, or count it and go on.")
     ] = OnError.SKIP,
@@ -60,7 +65,8 @@ def check(
     Rows, posts, policies, labelers, batches, splits, choices, confidence, empty
     and identical texts, repeated labels, refused rows.
 
-    Exit code 0: every row is good; 1: some were refused; 2: unreadable.
+    Exit code 0: every row is good; 1: some were refused; 2: unreadable, or all
+    rows were refused (OUT has both files then, too). Both are replaced.
 
     \b
     Examples:
@@ -73,7 +79,6 @@ def check(
 
     from evalsuite.datasets import load, parse_choices, parse_map
     from evalsuite.datasets.check import describe
-    from evalsuite.tables import write_atomically
 
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory() as temporary:
@@ -81,20 +86,32 @@ def check(
         if out is not None:
             _folder(out)
         with progress_display() as progress:
-            tables = load(
-                paths, format=format_, field_map=parse_map(map_ or []),
-                choice_map=parse_choices(choice or []), on_error=on_error.value,
-                rejected_path=rejected, progress=progress,
-            )  # fmt: skip
+            try:
+                tables = load(
+                    paths, format=format_, field_map=parse_map(map_ or []),
+                    choice_map=parse_choices(choice or []), on_error=on_error.value,
+                    rejected_path=rejected, progress=progress,
+                )  # fmt: skip
+            except NoRowLeftError as error:
+                _write(out, describe(error.tables))
+                raise
         found = describe(tables)
         for section, rows in found.groupby("section", sort=False):
             _print_counts(console, str(section), zip(rows["item"], rows["count"], strict=True))
         refused = sum(n for why, n in tables.left_out.items() if why.startswith("refused: "))
         if refused:
             _print_refused(console, rejected, refused)
-        if out is not None:
-            write_atomically(out / "check.csv", lambda path: found.to_csv(path, index=False))
+        elif out is not None:
+            rejected.unlink(missing_ok=True)  # of an earlier run
+        _write(out, found)
     raise typer.Exit(1 if refused else 0)
+
+
+def _write(out: Path | None, found: pd.DataFrame) -> None:
+    from evalsuite.tables import write_atomically
+
+    if out is not None:
+        write_atomically(out / "check.csv", lambda path: found.to_csv(path, index=False))
 
 
 def _print_counts(console: Console, title: str, rows: Iterable[tuple[str, int]]) -> None:
@@ -140,7 +157,8 @@ def filter_(
 
     OUT/queries.jsonl has what passes rules 1 to 6, OUT/supervised.jsonl what
     passes 7 too (TL;DRs of 24 to 48 tokens), OUT/filter.csv the rows dropped by
-    each rule. About 5% of rows have the split "valid". All is written or nothing.
+    each rule. About 5% of rows have the split "valid". All is written or nothing;
+    files of an earlier run in OUT are replaced.
 
     \b
     Examples:
@@ -183,7 +201,8 @@ def simulate(
     """Write simulated labels, whose truth is known, in the OpenAI release's format.
 
     OUT/comparisons and OUT/axis_evals have the labels, OUT/truth what was put in.
-    The same seed and size give the same files.
+    The same seed and size give the same files. In OUT, files of the same names are
+    replaced and others stay: take a new folder for another size.
 
     \b
     Examples:

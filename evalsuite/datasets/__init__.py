@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from evalsuite.datasets import alpaca_eval, files, hub, own, pairs, posts, release, summeval
+from evalsuite.datasets import alpaca_eval, fields, files, hub, own, pairs, posts, release, summeval
 from evalsuite.datasets.build import Builder
 from evalsuite.datasets.choices import parse_choices
 from evalsuite.datasets.files import RawRow
@@ -24,7 +24,16 @@ from evalsuite.tables import Source, Tables
 if TYPE_CHECKING:
     from rich import progress as rich_progress
 
-__all__ = ["FORMATS", "PolicyName", "Report", "load", "parse_choices", "parse_map", "parse_policy"]
+__all__ = [
+    "FORMATS",
+    "NoRowLeftError",
+    "PolicyName",
+    "Report",
+    "load",
+    "parse_choices",
+    "parse_map",
+    "parse_policy",
+]
 
 FORMATS: dict[str, ModuleType] = {
     "release": release,
@@ -34,6 +43,11 @@ FORMATS: dict[str, ModuleType] = {
     "summeval": summeval,
     "alpaca_eval": alpaca_eval,
 }
+
+KNOWN = (
+    f"those of {', '.join(FORMATS)} (`evalsuite data check --help` lists them), or your own "
+    "columns through --map"
+)
 
 Report = Callable[[str, int, int], None]
 """Called now and then with the file's name, the bytes read so far and the bytes of all files."""
@@ -53,16 +67,17 @@ def load(
 
     format: a key of `FORMATS`, or "auto" to tell it from each file's first row. field_map: {our
     field: your column} and choice_map {your value: "left", "right" or "tie"} are for your own data
-    (see `own` and `choices`). on_error: "raise" stops at the first bad
-    row; "skip" goes on, counts the refused rows in `left_out` and, where `rejected_path` is given,
-    writes them there as JSON lines {file, line, reason, row}. The file is only made when a row was
-    refused. progress: a function (see `Report`), or a rich progress display, which gets one task.
+    (see `own` and `choices`). on_error: "raise" stops at the first bad row; "skip" goes on, counts
+    the refused rows in `left_out` and, where `rejected_path` is given, writes them there as JSON
+    lines {file, line, reason, row}. The file is only made when a row was refused. progress: a
+    function (see `Report`), or a rich progress display, which gets one task.
 
     Labels that one labeler gave twice are dropped and counted, and so is a file whose very bytes
     came before: labels without a labeler cannot be told apart otherwise. In a folder, files of no
     known format are passed over and counted.
 
-    Raises DataError (file:line, field, value, what is allowed) and ConfigError (a bad argument).
+    Raises DataError (file:line, field, value, what is allowed), its kind `NoRowLeftError` when all
+    rows were refused, and ConfigError (a bad argument).
     """
     if format != "auto" and format not in FORMATS:
         raise ConfigError(f"format is {format!r}; allowed auto, {', '.join(FORMATS)}")
@@ -84,6 +99,19 @@ def load(
     if loader.builder.empty:
         raise loader.nothing(many)
     return loader.builder.tables(loader.sources)
+
+
+class NoRowLeftError(DataError):
+    """Every row was refused: says why the first was; `tables` has no row, but all the counts."""
+
+    def __init__(self, refused: list[files.Refused], tables: Tables) -> None:
+        first, self.tables = refused[0].error, tables
+        many = f"; all {len(refused):,} rows were refused" if len(refused) > 1 else ""
+        problem, allowed = first.problem, first.allowed + many if first.allowed else ""
+        super().__init__(
+            problem if allowed else problem + many, file=first.file, line=first.line,
+            field=first.field, allowed=allowed,
+        )  # fmt: skip
 
 
 class _Loader:
@@ -175,12 +203,10 @@ class _Loader:
 
     def nothing(self, paths: list[str | Path]) -> DataError:
         """The error for files in which no row could be kept."""
-        names = ", ".join(Path(path).name for path in paths)
         if self.refused:
-            first = self.refused[0].error
-            problem = f"no row is left of {len(self.refused)} refused; the first: {first.problem}"
-            return DataError(problem, file=first.file, line=first.line, allowed=first.allowed)
-        return DataError("no row of a known format", file=names, allowed=_formats())
+            return NoRowLeftError(self.refused, self.builder.tables(self.sources))
+        names = ", ".join(Path(path).name for path in paths)
+        return DataError("no row of a known format", file=names, allowed=KNOWN)
 
 
 def reporting(progress: Report | rich_progress.Progress | None) -> Report | None:
@@ -205,11 +231,6 @@ def _detect(row: dict[str, Any]) -> str | None:
     return next((name for name, module in FORMATS.items() if module.recognises(row)), None)
 
 
-def _formats() -> str:
-    return "; ".join(f"{name}: {module.FIELDS}" for name, module in FORMATS.items())
-
-
 def _unknown(row: dict[str, Any]) -> DataError:
-    columns = ", ".join(map(str, row)) or "none"
-    problem = f"fields of no known format ({columns})"
-    return DataError(problem, field="format", allowed=f"{_formats()}; or your own with a field map")
+    problem = f"fields of no known format ({fields.columns(row)})"
+    return DataError(problem, field="format", allowed=KNOWN)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import pandas as pd
 
 from evalsuite.datasets.build import REPEATED
+from evalsuite.datasets.pairs import POLICIES, UNKNOWN
 from evalsuite.tables import Tables
 
+_NAMING = f"columns {POLICIES} name them; for posts summary_policy"
 MOST = 30
 """Values of a column listed by name; the rest are one row."""
 
@@ -38,6 +40,8 @@ def describe(tables: Tables) -> pd.DataFrame:
                 rows += _values(f"{name} by {column}", table[column])
     sides = pd.concat([c["left_policy"], c["right_policy"]])
     rows += _values("sides of comparisons by policy", sides)
+    if unknown := int((c[["left_policy", "right_policy"]] == UNKNOWN).any(axis=1).sum()):
+        rows.append(("policies", f"comparisons whose policies are not stated ({_NAMING})", unknown))
     rows += _values("ratings by policy", r["policy"])
     rows += _choices(tables)
     rows += _texts(tables)
@@ -62,8 +66,8 @@ def _choices(tables: Tables) -> list[tuple[str, str, int]]:
     section = "choices"
     rows = [
         (section, "repeated by the same labeler (left out)", tables.left_out.get(REPEATED, 0)),
-        (section, "left", int((c["choice"] < 0.5).sum())),
-        (section, "right", int((c["choice"] > 0.5).sum())),
+        (section, "left", int((c["choice"] == 0).sum())),
+        (section, "right", int((c["choice"] == 1).sum())),
         (section, "tie", int((c["choice"] == 0.5).sum())),
         (section, "soft (neither 0, 0.5 nor 1)", int((~c["choice"].isin([0, 0.5, 1])).sum())),
     ]

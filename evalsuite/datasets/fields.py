@@ -24,6 +24,9 @@ NAMES = "a name, a whole number or nothing"
 _WHOLE = re.compile(r"^(-?\d+)\.0$")
 
 
+COLUMNS_SHOWN = 12
+
+
 class TextRow(dict[str, Any]):
     """A row of a CSV file: every cell is text, so numbers are read from it; '' is missing."""
 
@@ -33,6 +36,13 @@ def refused(row: Row, key: str, field: str, allowed: str) -> DataError:
     if key not in row:
         return DataError(f"{field} is missing", field=field, allowed=allowed)
     return refuse(field, row[key], allowed)
+
+
+def columns(row: Row) -> str:
+    """The names of a row's fields, as an error lists them."""
+    names = [str(name) for name in row]
+    more = ["..."] if len(names) > COLUMNS_SHOWN else []
+    return ", ".join(names[:COLUMNS_SHOWN] + more) or "nothing"
 
 
 def text(row: Row, key: str, inside: str = "", allowed: str = "a string") -> str:

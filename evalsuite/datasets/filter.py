@@ -23,10 +23,13 @@ Proved by tests/datasets/test_filter.py.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalsuite.datasets import fields
@@ -46,6 +49,9 @@ SUMMARY_TOKENS = (24, 48)
 HELD_OUT = 0.05
 PROFANITY_LEVEL = 2
 """This many profane words in a TL;DR drop it from the supervised set."""
+
+HUB_SECONDS = 5.0
+"""How long the hub may take to answer before a tokenizer counts as out of reach."""
 
 COUNT = Callable[[str], int]
 
@@ -139,16 +145,51 @@ def gpt2_pieces(text: str) -> int:
 def tokenizer_count(name: str) -> COUNT:
     """The token counter of a Hugging Face tokenizer, by name or folder.
 
-    Raises ConfigError when it cannot be loaded.
+    What lies here (a folder, or the cache) is taken without asking the hub. Else the hub is asked
+    once, for `HUB_SECONDS` at most, before anything is downloaded: the library itself tries again
+    and again where there is no network. Raises ConfigError when the tokenizer cannot be loaded.
     """
+    try:
+        with _quiet("huggingface_hub", "transformers"):
+            tokenizer = _tokenizer(name)
+    except Exception as error:  # the libraries raise many kinds, network and hub included
+        raise ConfigError(f"tokenizer {name!r} cannot be loaded ({_first_line(error)})") from None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _tokenizer(name: str) -> Any:
+    from huggingface_hub import HfApi
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # the library raises many kinds, network and hub included
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"tokenizer {name!r} cannot be loaded ({reason})") from None
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except Exception:  # of many kinds, as above
+        if Path(name).is_dir():
+            raise
+    try:
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+    except Exception as error:
+        problem = "not on this machine, and the Hugging Face hub gave none"
+        raise OSError(f"{problem}: {_first_line(error)}") from None
+    return AutoTokenizer.from_pretrained(name)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _quiet(*libraries: str) -> Iterator[None]:
+    """Only one message is shown, ours: not each attempt of these libraries."""
+    loggers = [logging.getLogger(library) for library in libraries]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def split_tldr(body: str) -> tuple[str, str] | None:

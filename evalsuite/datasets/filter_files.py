@@ -44,6 +44,8 @@ def filter_files(
     write_atomically(out / "filter.csv", lambda temporary: table.to_csv(temporary, index=False))
     if refused:
         files.write_refused(out / "rejected.jsonl", refused)
+    else:
+        (out / "rejected.jsonl").unlink(missing_ok=True)  # of an earlier run
     return counts, len(refused)
 
 

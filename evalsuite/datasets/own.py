@@ -40,7 +40,6 @@ FIELDS = (
 )
 PAIR_ONLY = ("chosen", "rejected", "chosen_chars", "rejected_chars")
 SIDED_ONLY = ("left", "right", "choice", "left_chars", "right_chars")
-COLUMNS_SHOWN = 12
 DOMAIN = "own"
 
 
@@ -103,9 +102,7 @@ class Reader:
         renamed = TextRow(row) if isinstance(row, TextRow) else dict(row)
         for field, column in self._map.items():
             if column not in row:
-                names = list(map(str, row))
-                more = ", ..." if len(names) > COLUMNS_SHOWN else ""
-                has = ", ".join(names[:COLUMNS_SHOWN]) + more or "nothing"
+                has = fields.columns(row)
                 problem = f"row has no {column!r} (mapped to {field}); it has {has}"
                 mapped = ", ".join(dict.fromkeys(self._map.values()))
                 allowed = f"a row with the mapped columns {mapped}"

@@ -9,7 +9,7 @@
 Such data does not say which side was shown left. The summary with the smaller id goes left: the
 id does not know the answer, so the side carries none, and a pair labelled twice has the same
 sides twice. Preferences for the left cannot be studied here. Pairs without policies are by
-"unknown". RewardBench's subset becomes the batch.
+"unknown": no analysis can compare policies then. RewardBench's subset becomes the batch.
 
 Proved by tests/datasets/test_pairs.py.
 """
@@ -26,7 +26,8 @@ from evalsuite.records import Comparison, Summary, refuse
 if TYPE_CHECKING:
     from evalsuite.datasets.build import Builder
 
-FIELDS = "chosen, rejected"
+POLICIES = "chosen_policy and rejected_policy, or chosen_model and rejected_model"
+FIELDS = f"chosen, rejected, and to compare policies {POLICIES}"
 MESSAGES = "a string or a list of messages {role, content}"
 UNKNOWN = "unknown"
 

@@ -20,7 +20,7 @@ from evalsuite.records import REFERENCE_POLICY, Comparison
 if TYPE_CHECKING:
     from evalsuite.datasets.build import Builder
 
-FIELDS = "post, reference_summary (or summary)"
+FIELDS = "post, reference_summary (or summary), and to compare policies summary_policy"
 VERDICTS = "'summary', 'reference_summary' or nothing"
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 
 from evalsuite.cli.main import run
-from evalsuite.datasets import load
+from evalsuite.datasets import NoRowLeftError, load
 from evalsuite.errors import ConfigError, DataError
 
 GOOD: dict[str, Any] = {
@@ -54,14 +54,9 @@ SUMMEVAL = {
     "turker_annotations": [],
 }  # fmt: skip
 POSTS = {"post": "A post.", "reference_summary": "r", "summary": "s", "judge_prefers": None}
-RELEASE_FIELDS = "info, summaries, choice, worker (comparisons) or info, summary, worker (ratings)"
 FORMATS = (
-    f"release: {RELEASE_FIELDS}; own: left, right, left_policy, right_policy, choice "
-    "(comparisons); through a map chosen, rejected (pairs); or summary, policy, axis, value "
-    "(ratings); pairs: chosen, rejected; posts: "
-    "post, reference_summary (or summary); summeval: text, decoded, model_id, expert_annotations "
-    "or turker_annotations; alpaca_eval: policy, prompt_id, baseline_chars, policy_chars, "
-    "preference; or AlpacaEval's annotations; or your own with a field map"
+    "those of release, own, pairs, posts, summeval, alpaca_eval (`evalsuite data check --help` "
+    "lists them), or your own columns through --map"
 )
 KINDS = ".json, .jsonl, .ndjson, .csv, .parquet, each perhaps with .gz"
 CHOICES = (
@@ -131,7 +126,8 @@ REFUSED = [
     Case("array of numbers", "x.json", b"[1, 2]", "x.json, item 1: row is 1; allowed a JSON object"),
     Case("bad row in an array", "x.json", b"[" + line(GOOD) + b"," + changed(GOOD, "choice", 2) + b"]", "x.json, item 2: choice is 2; allowed 0 or 1"),
     Case("array cut off", "x.json", b"[" + line(GOOD) + b",\n", f"x.json:1: not JSON (Expecting ',' delimiter at column {len(line(GOOD)) + 1}); {JSON}"),
-    Case("empty object", "x.json", b"{}", f"x.json:1: fields of no known format (none); allowed {FORMATS}"),
+    Case("empty object", "x.json", b"{}", f"x.json:1: fields of no known format (nothing); allowed {FORMATS}"),
+    Case("unknown fields of a wide table", "x.csv", b",".join(b"c%d" % i for i in range(40)) + b"\n" + b"0," * 39 + b"0\n", f"x.csv:2: fields of no known format (c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, ...); allowed {FORMATS}"),
     Case("unknown fields", "x.json", b'{"a": 1, "b": 2}', f"x.json:1: fields of no known format (a, b); allowed {FORMATS}"),
     # The release: comparisons
     release("choice out of range", "choice", 2, "choice is 2; allowed 0 or 1"),
@@ -435,12 +431,53 @@ def test_rejected_file_that_cannot_be_written(tmp_path: Path) -> None:
         load(tmp_path / "x.json", on_error="skip", rejected_path=path)
 
 
-def test_every_row_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_bytes(changed(GOOD, "choice", 3) + b"7\n")
-    says = r"^x\.json:1: no row is left of 2 refused; the first: choice is 3; allowed 0 or 1$"
-    with pytest.raises(DataError, match=says):
-        load(tmp_path / "x.json", on_error="skip", rejected_path=tmp_path / "rejected.jsonl")
-    assert len((tmp_path / "rejected.jsonl").read_text().splitlines()) == 2
+ALL_REFUSED = [
+    ("two rows", changed(GOOD, "choice", 3) + b"7\n", "x.json:1: choice is 3; allowed 0 or 1; all 2 rows were refused"),
+    ("one row", b"7\n", "x.json:1: row is 7; allowed a JSON object"),
+    ("damage", gzip.compress(line(GOOD))[:12] + b"\xff" * 40, "x.json: gzip data is damaged"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [a[1:] for a in ALL_REFUSED], ids=[a[0] for a in ALL_REFUSED]
+)
+def test_every_row_refused(
+    data: bytes,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "x.json").write_bytes(data)
+    out = tmp_path / "out"
+    args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
+    assert command(monkeypatch, capsys, *args) == (2, "", f"error: {says}\n")
+    lines = (out / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["reason"] == says.removesuffix("; all 2 rows were refused")
+    counted = pd.read_csv(out / "check.csv").set_index(["section", "item"])["count"]
+    assert counted["left out"].sum() == len(lines)
+    assert counted["rows", "comparisons"] == 0
+
+
+def test_a_refusal_without_what_is_allowed(tmp_path: Path) -> None:
+    for name in ("a.json.gz", "b.json.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(line(GOOD), mtime=ord(name[0]))[:-9])
+    with pytest.raises(
+        NoRowLeftError, match=r"^a\.json\.gz: .*; all 2 rows were refused$"
+    ) as error:
+        load(tmp_path, on_error="skip")
+    assert [source.rows for source in error.value.tables.sources] == [1, 1]
+
+
+def test_a_clean_run_takes_old_refusals_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "x.json", tmp_path / "out"
+    for data, names in ((line(GOOD) + b"7\n", ["check.csv", "rejected.jsonl"]),
+                        (line(GOOD), ["check.csv"])):  # fmt: skip
+        path.write_bytes(data)
+        command(monkeypatch, capsys, "data", "check", str(path), "--out", str(out))
+        assert sorted(p.name for p in out.iterdir()) == names
 
 
 def test_arguments_of_load(tmp_path: Path) -> None:

@@ -86,5 +86,22 @@ def test_real(name: str, shared_data: Path) -> None:
 def test_ties_and_soft_choices(tmp_path: Path) -> None:
     sides = {"left": "a", "right": "b", "left_policy": "m", "right_policy": "n"}
     got = counts(tmp_path / "x.jsonl", *[sides | {"choice": c} for c in (0, 0.2, 0.5, 0.5, 1)])
-    assert [got["choices", item] for item in ("left", "right", "tie")] == [2, 1, 2]
-    assert got["choices", "soft (neither 0, 0.5 nor 1)"] == 1
+    soft = "soft (neither 0, 0.5 nor 1)"
+    # each of the 5 rows in one place
+    assert [got["choices", item] for item in ("left", "right", "tie", soft)] == [1, 1, 2, 1]
+
+
+NAMING = (
+    "comparisons whose policies are not stated (columns chosen_policy and rejected_policy, or "
+    "chosen_model and rejected_model name them; for posts summary_policy)"
+)
+
+
+def test_policies_that_are_not_stated(tmp_path: Path) -> None:
+    plain = {"chosen": "a", "rejected": "b"}
+    half, whole = plain | {"chosen_policy": "m"}, {"chosen_model": "m", "rejected_model": "n"}
+    got = counts(tmp_path / "x.jsonl", plain, half, plain | whole)
+    assert got["policies", NAMING] == 2
+    assert ("policies", NAMING) not in counts(tmp_path / "y.jsonl", plain | whole)
+    trl = {key: [{"role": "assistant", "content": text}] for key, text in plain.items()}
+    assert counts(tmp_path / "z.jsonl", trl)["policies", NAMING] == 1

@@ -51,7 +51,7 @@ def test_files_of_no_known_format_in_a_folder_are_counted(tmp_path: Path) -> Non
 
 def test_a_folder_of_nothing_known(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"seed": 1}')
-    with pytest.raises(DataError, match="no row of a known format; allowed release: info"):
+    with pytest.raises(DataError, match="no row of a known format; allowed those of release, own"):
         load(tmp_path)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -164,16 +166,73 @@ def test_gpt2_pieces(text: str, pieces: int) -> None:
     assert f.gpt2_pieces(text) == pieces
 
 
-class NoTokenizer:
-    @staticmethod
-    def from_pretrained(name: str) -> None:
-        raise OSError(f"{name} is not here\nand more")
+class Hub:
+    """Stands in for transformers and huggingface_hub: what is cached, what the hub has."""
+
+    def __init__(self, cached: bool, there: bool) -> None:
+        self.cached, self.there, self.asked = cached, there, list[str]()
+
+    def from_pretrained(self, name: str, local_files_only: bool = False) -> Hub:
+        self.asked.append("here" if local_files_only else "download")
+        logging.getLogger("huggingface_hub.http").warning("Retrying")
+        if not (self.cached if local_files_only else self.there):
+            raise OSError(f"{name} is not here\nand more")
+        return self
+
+    def model_info(self, name: str, timeout: float) -> None:
+        self.asked.append(f"hub, {timeout:g} s")
+        if not self.there:
+            raise ConnectionError("\nno network\nand more")
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[str]:
+        assert not add_special_tokens
+        return text.split()
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> Hub:
+        monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=self))
+        hub = SimpleNamespace(HfApi=lambda: self)
+        monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+        return self
 
 
-def test_tokenizer_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=NoTokenizer))
-    with pytest.raises(ConfigError, match=r"^tokenizer 'x' cannot be loaded \(x is not here\)$"):
+@pytest.mark.parametrize(
+    ("cached", "asked"), [(True, ["here"]), (False, ["here", "hub, 5 s", "download"])]
+)
+def test_tokenizer(
+    cached: bool,
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub = Hub(cached, there=True).install(monkeypatch)
+    assert f.tokenizer_count("x")("a b c") == 3
+    assert hub.asked == asked
+    assert not caplog.records
+    logging.getLogger("huggingface_hub.http").warning("heard again")
+    assert [record.message for record in caplog.records] == ["heard again"]
+
+
+def test_tokenizer_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub(cached=False, there=False).install(monkeypatch)
+    says = (
+        r"^tokenizer 'x' cannot be loaded \(not on this machine, and the Hugging Face hub gave none: "
+        r"no network\)$"
+    )
+    with pytest.raises(ConfigError, match=says):
         f.tokenizer_count("x")
+    assert hub.asked == ["here", "hub, 5 s"]  # nothing is tried twice
+    assert not caplog.records
+
+
+def test_tokenizer_in_a_folder_that_holds_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub(cached=False, there=True).install(monkeypatch)
+    with pytest.raises(ConfigError, match=r"cannot be loaded \(.* is not here\)$"):
+        f.tokenizer_count(str(tmp_path))
+    assert hub.asked == ["here"]
 
 
 @pytest.mark.slow
