@@ -56,7 +56,7 @@ LONGEST_STEP = 1.5
 TOLERANCE = 1e-9
 
 UNPARSED = "no preference (unparsed)"
-ONE_WAY = "separation: every preference of the policy goes one way"
+ONE_WAY = "every preference of the policy goes one way"
 SEPARATED = "separation: length tells every preference of the policy"
 PHRASE = "influence function by prompt"
 
