@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analyses.choices import Count, Share
 from evalsuite.errors import StatisticsError
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -70,11 +71,11 @@ class Options:
 
     pairs: Literal["auto", "same_policy", "all"] = "auto"
     policy: str | None = None
-    minimum: int = 3
+    minimum: Count = 3
     ties: Literal["half", "drop"] = "half"
     interval: Literal["robust", "bootstrap"] = "robust"
-    resamples: int = 2000
-    level: float = 0.95
+    resamples: Count = 2000
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyses.choices import Share
 from evalsuite.errors import StatisticsError
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -48,7 +49,7 @@ class Options:
     """
 
     labelers: str = ""
-    level: float = 0.95
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

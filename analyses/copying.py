@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analyses.choices import Share
 from analyses.policy_means import forest, means_by_policy, note_left_out, scored, shown
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import REFERENCE_POLICY
@@ -47,7 +48,7 @@ class Options:
     level: coverage of the intervals in the table.
     """
 
-    level: float = 0.95
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyses.choices import Share
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -50,7 +51,7 @@ class Options:
     """
 
     reference: str = REFERENCE_POLICY
-    level: float = 0.95
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analyses.choices import Count, Share
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -51,8 +52,8 @@ class Options:
     reference: str = REFERENCE_POLICY
     splits: tuple[str, ...] = ()
     temperature: float = 0.7
-    min_comparisons: int = 5
-    level: float = 0.95
+    min_comparisons: Count = 5
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

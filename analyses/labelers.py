@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyses.choices import Share
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -61,8 +62,8 @@ class Options:
     """
 
     policy: str | None = None
-    level: float = 0.95
-    alpha: float = 0.05
+    level: Share = 0.95
+    alpha: Share = 0.05
 
 
 def missing(tables: Tables) -> str | None:

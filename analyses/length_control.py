@@ -1,9 +1,8 @@
 """Preference at equal length: raw and length-controlled rates by policy (Fig. 10, App. F).
 
 The arithmetic is `stats/length_control.py`, `length_control_joint.py` and `length_change.py`; here
-comparisons get the lengths of their sides and the figure its form. Which policies the right panel
-shows may be changed (`CURVES`, `ENOUGH`). tests/analyses/test_length_control_analysis.py proves the
-published numbers.
+comparisons get the lengths of their sides, and `length_control_figure.py` draws. What is fitted may
+be changed (`_FORMS`). tests/analyses/test_length_control_analysis.py proves the published numbers.
 """
 
 from __future__ import annotations
@@ -14,13 +13,24 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from analyses import wording
+from analyses.choices import Count, Share, anchor, check_policy, of_splits
+from analyses.length_control_figure import (
+    BY_RATIO,
+    CHANGE,
+    CHARS,
+    COEFFICIENT,
+    COEFFICIENT_MODEL,
+    CONTROLLED,
+    LOCATION,
+    RAW,
+    SLOPE,
+    draw,
+)
 from evalsuite.errors import StatisticsError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -43,10 +53,6 @@ DIFFERS = (
 )
 SCORES: tuple[str, ...] = ()
 
-RAW, CONTROLLED, CHANGE = "raw_rate", "controlled_rate", "change"
-COEFFICIENT, COEFFICIENT_MODEL = "length_coefficient", "length_coefficient_model"
-SLOPE, LOCATION = "length_slope", "length_slope_typical"
-CHARS, BY_RATIO = "mean_chars", "preference_by_ratio"
 COLUMNS = [
     "quantity", "policy", "against", "ratio_low", "ratio_high", "ratio", "fitted",
     *Estimate._fields,
@@ -54,13 +60,7 @@ COLUMNS = [
 
 IN_BIN = 30
 """Comparisons that a bin of length ratios needs at least."""
-CURVES, ENOUGH = 3, 60
-"""The right panel shows three policies, the most compared of each third (strong to weak) of those
-with enough comparisons with the baseline."""
-MAX_SHOWN = 40
-"""Policies in the left panel: those with most comparisons. The table has all."""
 
-_LINES = ", lines the fitted model"
 _SIDES = ("left", "right")
 _COLUMNS = {"post": "item", "labeler": "labeler"}
 
@@ -74,7 +74,7 @@ class Options:
         one baseline on shared prompts (or posts).
     splits: splits of the comparisons to use, e.g. [valid2]; empty: all.
     baseline: the policy that rates are against; where it has no comparison, the one with most
-        takes its place.
+        takes its place, and the table and the sentence name that one.
     clusters: what makes comparisons dependent: "post", "labeler", or "both" (two-way). Rows that
         do not say are clusters of their own.
     bins: bins of the length ratio, equally filled, with 30 comparisons each at least.
@@ -85,8 +85,8 @@ class Options:
     splits: tuple[str, ...] = ()
     baseline: str = REFERENCE_POLICY
     clusters: Literal["post", "labeler", "both"] = "post"
-    bins: int = 8
-    level: float = 0.95
+    bins: Count = 8
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:
@@ -113,11 +113,14 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     the summaries as often as they were compared; "preference_by_ratio", the rate of `policy` where
     its length over the baseline's is in (ratio_low, ratio_high], with the mean ratio (geometric)
     and what the paper's model says of these comparisons (fitted).
+
+    Raises ConfigError on a policy or split that the data does not have.
     """
+    check_policy("baseline", options.baseline, tables)
     rows, left_out = _rows(tables, options)
     if rows.empty:
         return Result(pd.DataFrame(columns=COLUMNS), left_out)
-    baseline = _baseline(rows, options.baseline)
+    baseline = anchor(options.baseline, rows)
     if options.form == "alpaca_eval":
         rows, more = _with_baseline(rows, baseline, options)
         left_out |= more
@@ -150,50 +153,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
 def plot(table: pd.DataFrame) -> Figure:
     """Left: each policy's rate, raw and at equal length; right: preference by length ratio."""
-    rates = table[table["quantity"] == CONTROLLED].set_index("policy")
-    if rates.empty:
-        fig, ax = style.figure("single")
-        ax.text(0.5, 0.5, "no comparisons", ha="center", transform=ax.transAxes)
-        return fig
-    raw = table[table["quantity"] == RAW].set_index("policy")
-    shown = rates.nlargest(MAX_SHOWN, "n", keep="all").head(MAX_SHOWN)
-    shown = shown.sort_values("value", ascending=False, kind="stable", na_position="last")
-    policies = [str(p) for p in shown.index]
-    raw = raw.reindex(policies)
-    against = style.policy_style(str(rates["against"].iloc[0])).label
-
-    height = max(2.6, 0.9 + 0.165 * len(policies))
-    curves = _curves(table)
-    panels = {"cols": 2, "width_ratios": [1, 1.05]} if curves else {"cols": 1}
-    fig, axes = style.figure("double" if curves else 4.4, height, 1, squeeze=False, **panels)
-    left, *rest = axes[0]
-    labels = [style.policy_style(p).label for p in policies]
-    heights = style.forest(
-        left, labels, raw["value"].tolist(), raw["se"].tolist(), policies=policies, offset=-0.2,
-        counts=raw["n"].tolist(),
-    )  # fmt: skip
-    style.forest(
-        left, labels, shown["value"].tolist(), shown["se"].tolist(), policies=policies,
-        offset=0.2, filled=False,
-    )  # fmt: skip
-    for y, start, end in zip(heights, raw["value"], shown["value"], strict=True):
-        left.plot([start, end], [y + 0.2, y - 0.2], color=style.FAINT, lw=1.2, zorder=0)
-    style.rate_axis(left, "x", label=f"preferred to {against}", chance=0.5)
-    style.title(left, "Raw and at equal length")
-    style.note(fig, "filled: raw, direct comparisons (n); open: length-controlled")
-    for right in rest:
-        right.set_box_aspect(min(max(height / 3, 1.0), 1.5))
-        ends = _draw_curves(right, table, curves, against)
-        fitted = table["fitted"].notna().any()
-        style.note(fig, f"right: dots are bins of comparisons{_LINES if fitted else ''}")
-    style.note_errorbars(fig)
-    if len(policies) < len(rates):
-        style.note(fig, f"{len(policies)} of {len(rates)} policies")
-    for right in rest:
-        style.label_directly(right, *zip(*ends, strict=True))
-        for text in right.texts:
-            text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
-    return fig
+    return draw(table)
 
 
 def reading(table: pd.DataFrame) -> str:
@@ -204,31 +164,33 @@ def reading(table: pd.DataFrame) -> str:
     slope = found.iloc[0]
     if math.isnan(slope["value"]):
         return f"The effect of length cannot be told here: {slope['method']}."
-    known = f"{slope['value']:.4f}, SE {slope['se']:.4f}, n = {slope['n']:,})"
+    known = f"{slope['value']:.2f}, {wording.interval(slope, '.2f')}, n = {slope['n']:,}"
     if slope["quantity"] == COEFFICIENT:
         twice = expit(slope["value"] * math.log(2))
         text = (
             "Of two summaries of equally good policies the one twice as long is preferred in "
-            f"{twice:.1%} of comparisons (length coefficient {known}"
+            f"{twice:.1%} of comparisons (length coefficient {known})"
         )
     else:
         likes = "longer" if slope["value"] > 0 else "shorter"
-        text = f"With a typical policy {likes} answers are preferred (slope {known}"
+        text = f"With a typical policy {likes} answers are preferred (slope {known})"
     changes = table[(table["quantity"] == CHANGE) & table["low"].notna()].set_index("policy")
     enough = changes[changes["n"] >= IN_BIN]
+    against = table.loc[table["quantity"] == CONTROLLED, "against"]
     if enough.empty:
-        return f"{text}."
+        name = wording.named(against.iloc[0]) if len(against) else "a baseline"
+        return f"{text}; no policy met {name} {IN_BIN} times."
     among = "" if len(enough) == len(changes) else f" among policies with {IN_BIN} comparisons"
-    changes = enough
-    most = str(changes["value"].abs().idxmax())
+    most = str(enough["value"].abs().idxmax())
     raw, controlled = (
         table[(table["quantity"] == quantity) & (table["policy"] == most)]["value"].iloc[0]
         for quantity in (RAW, CONTROLLED)
     )
-    against = style.policy_style(str(changes.loc[most, "against"])).label
+    moved = "moves most" if len(changes) > 1 else "moves"
     return (
-        f"{text}; at equal length the rate of {style.policy_style(most).label} against {against} "
-        f"moves most{among}, from {raw:.1%} to {controlled:.1%}."
+        f"{text}; at equal length the rate of {wording.named(most)} against "
+        f"{wording.named(enough.loc[most, 'against'])} {moved}{among}, from {raw:.1%} to "
+        f"{controlled:.1%}."
     )
 
 
@@ -286,12 +248,8 @@ _FORMS = {"paper": _paper, "alpaca_eval": _alpaca_eval}
 
 def _rows(tables: Tables, options: Options) -> tuple[pd.DataFrame, dict[str, int]]:
     """Comparisons of two policies with both lengths, and what was left out."""
-    rows = tables.comparisons
-    left_out = {}
-    if options.splits:
-        kept = rows["split"].isin(options.splits)
-        left_out["comparisons of other splits"] = int((~kept).sum())
-        rows = rows[kept]
+    left_out: dict[str, int] = {}
+    rows = of_splits(tables.comparisons, options.splits, left_out)
     alike = rows["left_policy"] == rows["right_policy"]
     left_out["comparisons of a policy with itself"] = int(alike.sum())
     rows = tables.sides(["chars"], rows[~alike])
@@ -330,11 +288,6 @@ def _clusters(rows: pd.DataFrame, options: Options) -> tuple[Any, str]:
     codes, known = codes_or_rows(rows[_COLUMNS[options.clusters]])
     name = "prompt" if options.form == "alpaca_eval" else options.clusters
     return (codes if known.any() else None), name
-
-
-def _baseline(rows: pd.DataFrame, wanted: str) -> str:
-    counts = pd.concat([rows["left_policy"], rows["right_policy"]]).value_counts()
-    return wanted if wanted in counts.index else str(counts.sort_index().idxmax())
 
 
 def _mean_chars(rows: pd.DataFrame, policy: str, options: Options) -> Estimate:
@@ -379,40 +332,3 @@ def _by_ratio(
             )
         )  # fmt: skip
     return out
-
-
-def _curves(table: pd.DataFrame) -> list[str]:
-    """Policies of the right panel, strong to weak."""
-    counts = table[table["quantity"] == BY_RATIO].groupby("policy")["n"].sum()
-    rates = table[table["quantity"] == CONTROLLED].dropna(subset="value").set_index("policy")
-    enough = [p for p in rates.index if counts.get(p, 0) >= ENOUGH]
-    ranked = rates.loc[enough, "value"].sort_values(ascending=False, kind="stable").index
-    groups = np.array_split(ranked.to_numpy(), min(CURVES, len(ranked)) or 1)
-    return [str(counts[group].idxmax()) for group in groups if len(group)]
-
-
-def _draw_curves(
-    ax: Axes, table: pd.DataFrame, policies: list[str], against: str
-) -> list[tuple[float, float, str, str]]:
-    """Bins and fitted lines; returns the ends of the lines with label and colour."""
-    ends = []
-    for policy in policies:
-        mine = table[(table["quantity"] == BY_RATIO) & (table["policy"] == policy)]
-        look = style.policy_style(policy)
-        style.errorbars(ax, mine, "ratio", policy=policy)
-        ax.plot(mine["ratio"], mine["fitted"], color=look.colour, ls=look.linestyle, lw=1.2)
-        last = mine["fitted"].fillna(mine["value"]).iloc[-1]
-        ends.append((mine["ratio"].iloc[-1], last, look.label, look.colour))
-    style.title(ax, "Preference by length")
-    ax.set_anchor("N")
-    ax.set_xscale("log")
-    ax.axvline(1.0, color=style.MUTED, lw=0.6, ls=":", zorder=0.9)
-    low, high = ax.get_xlim()
-    base = 2**0.5 if high < 4 * low else 2 if high < 12 * low else 4
-    ax.xaxis.set_major_locator(LogLocator(base=base, numticks=20))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-    ax.set_xlabel(f"length over that of {against}")
-    style.rate_axis(ax, "y", label=f"preferred to {against}", chance=0.5)
-    style.grid(ax, "y")
-    return ends

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analyses import wording
+from analyses.choices import Share, check_policy, of_splits
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -39,10 +41,9 @@ MAX_SHOWN = 40
 MAX_NUMBERED = 26
 """With more policies the cells of the matrix are too small to hold their numbers."""
 
-FEW = 5
-"""Cells of the matrix with fewer comparisons are faint: an interval does not exist there."""
-
 _COLUMNS = {"post": "item", "labeler": "labeler"}
+_SHADES: Any = {"cmap": "Blues", "vmin": -0.1, "vmax": 1.25}
+_NONE = "no policy has enough comparisons for an interval"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Options:
 
     splits: splits of the comparisons to use, e.g. [valid2]; empty: all.
     reference: the policy that the others are held against; where it has no comparison, the one
-        with most takes its place.
+        with most takes its place, and the table and the sentence name that one.
     clusters: what makes comparisons dependent: "post", "labeler", or "both" (two-way).
     level: coverage of the intervals.
     """
@@ -59,7 +60,7 @@ class Options:
     splits: tuple[str, ...] = ()
     reference: str = REFERENCE_POLICY
     clusters: Literal["post", "labeler", "both"] = "post"
-    level: float = 0.95
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:
@@ -72,13 +73,13 @@ def missing(tables: Tables) -> str | None:
 
 
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
-    """Rates of all ordered pairs and Bradley-Terry strengths; nothing is random here."""
-    rows = tables.comparisons
+    """Rates of all ordered pairs and Bradley-Terry strengths; nothing is random here.
+
+    Raises ConfigError on a policy or split that the data does not have.
+    """
+    check_policy("reference", options.reference, tables)
     left_out: dict[str, int] = {}
-    if options.splits:
-        kept = rows["split"].isin(options.splits)
-        left_out["comparisons of other splits"] = int((~kept).sum())
-        rows = rows[kept]
+    rows = of_splits(tables.comparisons, options.splits, left_out)
     alike = rows["left_policy"] == rows["right_policy"]
     left_out["comparisons of a policy with itself"] = int(alike.sum())
     rows = rows[~alike]
@@ -113,103 +114,139 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Rates against the reference with the rates implied by strengths, and the matrix of pairs."""
-    implied = table[table["quantity"] == "implied_preference"].set_index("policy")
+    """Rates against the reference with the rates implied by strengths, and the matrix of pairs.
+
+    What has too few clusters for an interval stays in the table.
+    """
     pairs = table[table["quantity"] == "preference"]
-    if implied.empty:
-        fig, ax = style.figure("single")
-        ax.text(0.5, 0.5, "no comparisons", ha="center", transform=ax.transAxes)
+    implied = table[table["quantity"] == "implied_preference"].set_index("policy")
+    anchor = str(implied["against"].iloc[0]) if len(implied) else ""
+    direct = pairs[pairs["against"] == anchor].set_index("policy").reindex(implied.index)
+    sure, sure_direct = implied["low"].notna(), direct["low"].notna()
+    everyone = implied.index
+    implied, direct = implied.where(sure), direct.where(sure_direct)
+    shown = table[table["quantity"] == "strength"].set_index("policy")
+    shown = shown[(sure | sure_direct) & (shown.index != anchor)]
+    if shown.empty:
+        fig, ax = style.figure("single", 1.0)
+        ax.axis("off")
+        ax.text(0.5, 0.5, _NONE, ha="center", transform=ax.transAxes, fontsize=style.SMALL)
         return fig
-    anchor = str(implied["against"].iloc[0])
-    direct = pairs[pairs["against"] == anchor].set_index("policy")
-    shown = implied.nlargest(MAX_SHOWN, "n", keep="all").head(MAX_SHOWN)
-    rank = shown["value"].fillna(direct["value"].reindex(shown.index).fillna(0) - 2)
+    shown = shown.nlargest(MAX_SHOWN, "n")
+    rank = implied["value"].fillna(direct["value"]).reindex([*shown.index, anchor])
+    rank[anchor] = 0.5
     policies = [str(p) for p in rank.sort_values(ascending=False, kind="stable").index]
-    direct, implied = direct.reindex(policies), implied.reindex(policies)
+    implied, direct = implied.reindex(policies), direct.reindex(policies)
     count = len(policies)
 
     fig, (ax, grid) = style.figure(
-        "double", max(2.2, 0.9 + 0.19 * count), 1, 2, sharey=True, width_ratios=[1, 1.15]
+        "double", max(2.0, 0.9 + 0.19 * count), 1, 2, sharey=True, width_ratios=[1, 1.15]
     )
     labels = [f"{style.policy_style(p).label}  {i}" for i, p in enumerate(policies, start=1)]
-    values = direct["value"].where(direct["n"] >= FEW).to_numpy(copy=True)
-    if anchor in policies:
-        values[policies.index(anchor)] = 0.5
     style.forest(
-        ax, labels, values, direct["se"].to_numpy(),
+        ax, labels, direct["value"].to_numpy(), direct["se"].to_numpy(),
         policies=policies, offset=-0.14, counts=direct["n"].to_numpy(),
     )  # fmt: skip
-    free = [p != anchor for p in policies]
+    free = np.array([p != anchor for p in policies])
     style.forest(
         ax, labels, implied["value"].where(free).to_numpy(), implied["se"].to_numpy(),
         policies=policies, offset=0.2, filled=False,
     )  # fmt: skip
+    style.forest(
+        ax, labels, np.where(free, np.nan, 0.5), np.full(count, np.nan), policies=policies
+    )  # fmt: skip
     against = style.policy_style(anchor).label
     style.rate_axis(ax, "x", label=f"preferred to {against}", chance=0.5)
     style.title(ax, f"Against {against}")
-    _matrix(grid, pairs, policies)
-    style.note(
-        fig,
-        "filled: direct comparisons (n); open: implied by Bradley-Terry strengths; "
-        f"faint, no dot: under {FEW} comparisons",
-    )
+    few = _matrix(grid, pairs, policies)
+    said = "filled: direct comparisons (n); open: implied by Bradley-Terry strengths"
+    style.note(fig, f"{said}; –: too few posts for an interval" if few else said)
+    rest = int((~(sure | sure_direct) & (everyone != anchor)).sum())
+    style.note_table_only(fig, rest, "policy", "policies")
+    if hidden := len(everyone) - rest - count:
+        style.note(fig, f"{hidden} with fewer comparisons in the table only")
     style.note_errorbars(fig)
-    if count < len(set(table["policy"])):
-        style.note(fig, f"{count} of {len(set(table['policy']))} policies")
     return fig
 
 
 def reading(table: pd.DataFrame) -> str:
-    """One sentence: the policy most often preferred to the anchor, and how sure that is."""
+    """One sentence: the policy most surely preferred to the anchor, and how many are for sure."""
     strengths = table[table["quantity"] == "strength"]
     if strengths.empty:
         return "No comparison of two different policies."
     anchor = strengths["against"].iloc[0]
+    against = wording.named(anchor)
     rates = table[
         (table["quantity"] == "preference") & (table["against"] == anchor) & table["low"].notna()
     ]
-    against = style.policy_style(str(anchor)).label
-    against = "the references" if against == "reference" else against
     if rates.empty:
-        return f"{len(strengths)} policies compared, none often enough with {against}."
-    best, above = rates.loc[rates["value"].idxmax()], int((rates["low"] > 0.5).sum())
-    name = style.policy_style(str(best["policy"])).label
-    error = f"SE {best['se']:.1%}, " if pd.notna(best["se"]) else ""
+        people = wording.counted(len(strengths), "policy", "policies")
+        return f"{people} compared, none often enough with {against} for an interval."
+    best, among = wording.surest(rates)
+    above = int((rates["low"] > 0.5).sum())
+    name, known = wording.named(best["policy"]), wording.interval(best)
+    if len(rates) == 1:
+        return wording.sentence(
+            f"{name} is preferred to {against} in {best['value']:.1%} of {best['n']:,} "
+            f"comparisons ({known})."
+        )
+    sure = {0: "no interval lies", 1: "one interval lies"}.get(above, f"{above} intervals lie")
     return (
-        f"Of {len(rates)} policies compared with {against}, {name} is preferred most often "
-        f"({best['value']:.1%}, {error}n = {best['n']:,}); "
-        f"the interval of {above or 'none'} lies above 50%."
+        f"Of {len(rates)} policies compared with {against}, {name} does best{among} by the lower "
+        f"end of its interval: {best['value']:.1%} ({known}, n = {best['n']:,}); "
+        f"{sure} above 50%."
     )
 
 
-def _matrix(ax: Any, pairs: pd.DataFrame, policies: list[str]) -> None:
-    """Share of the preference that goes to the row's policy over the column's."""
+def _matrix(ax: Any, pairs: pd.DataFrame, policies: list[str]) -> bool:
+    """Share of the preference that goes to the row's policy over the column's.
+
+    Says whether any pair met too seldom for an interval; such a cell has a dash.
+    """
     count = len(policies)
 
     def cells_of(column: str) -> Any:
         wide = pairs.pivot(index="policy", columns="against", values=column)
         return wide.reindex(index=policies, columns=policies).to_numpy(dtype=float)
 
-    cells, few = cells_of("value"), ~(cells_of("n") >= FEW)
+    few = np.isnan(cells_of("low"))
+    met, cells = cells_of("n") > 0, np.where(few, np.nan, cells_of("value"))
     ax.imshow(
-        np.where(few, np.nan, cells), cmap="Blues", vmin=-0.1, vmax=1.25, aspect="auto",
-        interpolation="nearest", extent=(0.5, count + 0.5, 0.5 - count, 0.5),
+        cells, aspect="auto", interpolation="nearest",
+        extent=(0.5, count + 0.5, 0.5 - count, 0.5), **_SHADES,
     )  # fmt: skip
-    size = min(style.SMALL - 1, 130 / count) if count <= MAX_NUMBERED else style.SMALL - 1
-    numbered = count <= MAX_NUMBERED
-    for i, j in zip(*np.nonzero(np.isfinite(cells) & numbered), strict=True):
-        colour = style.FAINT if few[i, j] else "white" if cells[i, j] > 0.65 else style.INK
+    numbered, size = count <= MAX_NUMBERED, min(style.SMALL - 1, 150 / count)
+    for i, j in zip(*np.nonzero(met & (few | numbered)), strict=True):
+        shown = "–" if few[i, j] else f"{100 * cells[i, j]:.0f}"
+        colour = style.MUTED if few[i, j] else "white" if cells[i, j] > 0.65 else style.INK
         ax.text(
-            j + 1, -i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", fontsize=size,
+            j + 1, -i, shown, ha="center", va="center", fontsize=min(size, 130 / count),
             color=colour, fontfamily="DejaVu Sans", in_layout=False,
         )  # fmt: skip
-    ax.set_xticks(range(1, count + 1) if numbered else range(5, count + 1, 5))
-    ax.tick_params(length=0, labelleft=False, labelsize=size)
+    ax.set_xticks(range(1, count + 1))
+    ax.tick_params(length=0, labelleft=False)
+    ax.tick_params(axis="x", labelsize=size, labelrotation=0 if numbered else 90)
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
-    said = ", %" if numbered else " (darker: more often)"
-    ax.set_xlabel(f"row preferred to column{said}")
+    if numbered:
+        ax.set_xlabel("row preferred to column, %")
+    else:
+        ax.set_xlabel("row preferred to column", loc="left")
     style.title(ax, "All pairs that met")
+    if not numbered:
+        _colour_bar(ax, ax.figure.get_figheight())
+    return bool((met & few).any())
+
+
+def _colour_bar(ax: Any, height: float) -> None:
+    """What the shades mean, beside the label of the columns; height of the figure in inches."""
+    inch = 1 / (height - 0.75)  # of the panel, about
+    bar = ax.inset_axes((0.68, -0.36 * inch, 0.2, 0.09 * inch))
+    bar.imshow(np.linspace(0, 1, 64)[None], aspect="auto", **_SHADES)
+    bar.set_axis_off()
+    look = {"va": "center", "transform": bar.transAxes, "fontsize": style.SMALL - 1}
+    bar.text(-0.06, 0.45, "0%", ha="right", **look)
+    bar.text(1.06, 0.45, "100%", ha="left", **look)
 
 
 def _order(columns: Any) -> list[str]:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from analyses.choices import Share
 from evalsuite.errors import StatisticsError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -65,7 +66,7 @@ class Options:
     axis: str = ""
     reference: str = REFERENCE_POLICY
     labelers: str = ""
-    level: float = 0.95
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyses.choices import Share
 from analyses.policy_means import forest, means_by_policy, note_left_out, scored, shown
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import REFERENCE_POLICY
@@ -45,7 +46,7 @@ class Options:
     level: coverage of the intervals in the table.
     """
 
-    level: float = 0.95
+    level: Share = 0.95
 
 
 def missing(tables: Tables) -> str | None:

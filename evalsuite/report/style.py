@@ -82,6 +82,7 @@ _RC: Any = {
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
 }
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "text.hinting": "no_hinting"}
 
 
@@ -182,18 +183,21 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 def note(target: Figure | Axes, text: str) -> None:
     """A small remark under the figure, at its right end.
 
-    Remarks add up; long ones are wrapped into lines of about one length, so no word stands alone.
+    Remarks add up; long ones are wrapped into lines of about one length, so no word stands alone,
+    and short phrases are kept whole.
     """
     fig = target.get_figure(root=True) if isinstance(target, Axes) else target
     assert fig is not None
     said = " ".join(fig.get_supxlabel().split("\n"))
     letters = int(fig.get_figwidth() * 72 / (0.56 * (SMALL - 0.5)))
     text = f"{said}; {text}" if said else text
+    phrases = text.split("; ")
+    text = "; ".join(p.replace(" ", _NO_BREAK) if len(p) <= 20 else p for p in phrases)
     lines = textwrap.wrap(text, letters)
     while len(lines) > 1 and len(closer := textwrap.wrap(text, letters - 1)) == len(lines):
         lines, letters = closer, letters - 1
     fig.supxlabel(
-        "\n".join(lines), fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right",
+        "\n".join(lines).replace(_NO_BREAK, " "), fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right",
         fontfamily="DejaVu Sans",
     )  # fmt: skip
 

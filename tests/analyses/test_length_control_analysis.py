@@ -130,20 +130,23 @@ def test_bins_of_length_ratios_hold_all_direct_comparisons(released):
 
 def test_figure_and_reading_of_released_labels(released):
     table, _ = released
-    left, right = length_control.plot(table).axes
+    left, *rights = length_control.plot(table).axes
     assert left.get_title(loc="left") == "Raw and at equal length"
     assert len(left.get_yticklabels()) == 20
     drawn = {round(float(x), 6) for line in left.lines for x in np.atleast_1d(line.get_xdata())}
     for quantity in ("raw_rate", "controlled_rate"):
         assert {round(v, 6) for v in of(table, quantity)["value"]} <= drawn
-    assert right.get_xscale() == "log"
-    assert "1.3B sup2" in {text.get_text() for text in right.texts}
+    assert {right.get_xscale() for right in rights} == {"log"}
+    assert len({right.get_xlim() + right.get_ylim() for right in rights}) == 1
+    titles = [right.get_title(loc="left") for right in rights]
+    assert len(titles) == 3
+    assert titles[-1] == "By length: 1.3B sup2"
     # sigmoid(0.8732 ln 2) = 2^0.8732 / (1 + 2^0.8732) = 1.8318 / 2.8318 = 64.7%.
     assert length_control.reading(table) == (
         "Of two summaries of equally good policies the one twice as long is preferred in 64.7% of "
-        "comparisons (length coefficient 0.8732, SE 0.0711, n = 5,218); at equal length the rate "
-        "of 1.3B PPO (rm3), KL 9.4 against reference moves most among policies with 30 "
-        "comparisons, from 52.6% to 43.4%."
+        "comparisons (length coefficient 0.87, 95% interval 0.73 to 1.01, n = 5,218); at equal "
+        "length the rate of 1.3B PPO (rm3), KL 9.4 against the references moves most among "
+        "policies with 30 comparisons, from 52.6% to 43.4%."
     )
 
 
@@ -201,8 +204,32 @@ def test_other_baseline_and_one_that_is_not_there(small):
     swapped = of(table, "controlled_rate").loc[REFERENCE, "value"]
     own = of(compute(small)[0], "controlled_rate").loc["a", "value"]
     assert swapped == pytest.approx(1 - own, abs=1e-9)
-    # Without the policy asked for, the one with most comparisons: "a" takes part in all.
-    assert set(compute(small, baseline="nobody")[0]["against"].dropna()) == {"a"}
+    with pytest.raises(ConfigError, match="baseline is 'nobody'; policies in the data: a, b, ref"):
+        compute(small, baseline="nobody")
+    with pytest.raises(ConfigError, match="splits is 'valid2'; splits in the data: none"):
+        compute(small, splits=("valid2",))
+
+
+def test_without_references_the_policy_with_most_comparisons_is_the_baseline():
+    """ "b" meets "a" 40 times and "c" 10 times; the sentence names it."""
+    rows = [("b", "a", 80.0 + 9 * (i % 7), 100.0, float(i % 3 == 0)) for i in range(40)]
+    rows += [("b", "c", 80.0 + 9 * (i % 5), 100.0, float(i % 2)) for i in range(10)]
+    table, _ = compute(tables(rows))
+    assert set(table["against"].dropna()) == {"b"}
+    assert "against b moves most among policies with 30 comparisons" in length_control.reading(
+        table
+    )
+
+
+def test_rates_of_too_few_posts_are_counted_not_drawn():
+    rows = [("a", REFERENCE, 80.0 + 9 * (i % 7), 100.0, float(i % 3 == 0)) for i in range(40)]
+    rows += [("rare", REFERENCE, 90.0, 100.0, 1.0)]
+    fig = length_control.plot(compute(tables(rows))[0])
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["a"]
+    note = " ".join(fig.get_supxlabel().split())
+    assert "1 policy of too few clusters for an interval in the table only" in note
+    (text,) = length_control.plot(compute(tables(rows[-1:]))[0]).axes[0].texts
+    assert text.get_text() == "no policy has enough comparisons for an interval"
 
 
 def test_policies_with_few_comparisons():
@@ -213,7 +240,7 @@ def test_policies_with_few_comparisons():
     assert of(table, "change").loc["a", "n"] == 12
     assert "preference_by_ratio" not in set(table["quantity"])
     assert len(length_control.plot(table).axes) == 1
-    assert length_control.reading(table).endswith("n = 12).")
+    assert length_control.reading(table).endswith("no policy met the references 30 times.")
 
 
 def test_two_way_clusters(small):

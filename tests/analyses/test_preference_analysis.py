@@ -12,6 +12,7 @@ import rich.style  # noqa: F401 - draws from `random` when imported, which no te
 
 from analyses import preference
 from evalsuite.datasets import load, parse_policy
+from evalsuite.errors import ConfigError
 from evalsuite.report import style
 from evalsuite.stats.estimate import Estimate
 from evalsuite.tables import Tables, from_columns
@@ -104,10 +105,59 @@ def test_splits_restrict_and_are_counted(rng):
     assert left_out["comparisons of a policy with itself"] == own
     n = table.loc[table["quantity"] == "preference", "n"].sum() / 2
     assert n == 80 - own
-    nothing, _ = compute(tables, rng, splits=("test",))
+    with pytest.raises(ConfigError, match=r"splits is 'valid3'; did you mean 'valid[12]'"):
+        compute(tables, rng, splits=("valid3",))
+
+
+def test_no_comparison_of_two_policies_gives_an_empty_table_and_a_figure_that_says_so(rng):
+    alike = small_tables(rng, left_policy=["a"] * 240, right_policy=["a"] * 240)
+    nothing, _ = compute(alike, rng)
     assert nothing.empty
     assert preference.reading(nothing) == "No comparison of two different policies."
-    assert preference.plot(as_read_back(nothing)).axes
+    (text,) = preference.plot(as_read_back(nothing)).axes[0].texts
+    assert text.get_text() == "no policy has enough comparisons for an interval"
+
+
+def test_a_reference_that_is_no_policy_is_refused_and_one_that_is_missing_gives_way(rng):
+    with pytest.raises(ConfigError, match=r"reference is 'sup4_t0.6'; did you mean 'sup4_t0.7'"):
+        compute(small_tables(rng), rng, reference="sup4_t0.6")
+    # Without the references 0.7 and ppo meet alike often: the first by name is the anchor.
+    pair = POLICIES[1:]
+    tables = small_tables(rng, left_policy=[pair[0]] * 240, right_policy=[pair[1]] * 240)
+    table, _ = compute(tables, rng)
+    anchor = table.loc[table["quantity"] == "strength", "against"].unique()
+    assert len(anchor) == 1
+    assert preference.reading(table).count(f"to {style.policy_style(anchor[0]).label} in ") == 1
+
+
+def test_what_has_too_few_posts_for_an_interval_is_counted_not_drawn(rng):
+    """Two comparisons of "rare" with the references, two with sup4: no dot, row or number."""
+    tables = small_tables(rng)
+    rows = tables.comparisons.copy()
+    rows.loc[rows.index[:4], "left_policy"] = "rare"
+    rows.loc[rows.index[:4], "right_policy"] = [POLICIES[0], POLICIES[0], POLICIES[1], POLICIES[1]]
+    table, _ = compute(Tables(comparisons=rows, policies=tables.policies), rng)
+    met = table[(table["quantity"] == "preference") & (table["policy"] == "rare")]
+    assert met["n"].tolist() == [2, 2]
+    fig = preference.plot(as_read_back(table))
+    labels = [text.get_text() for text in fig.axes[0].get_yticklabels()]
+    assert len(labels) == 3
+    assert not any("rare" in label for label in labels)
+    note = " ".join(fig.get_supxlabel().split())
+    assert "1 policy of too few clusters for an interval in the table only" in note
+
+
+def test_a_pair_of_few_posts_has_a_dash_in_the_matrix(rng):
+    """All rows of sup4 and ppo but three are turned into comparisons with the references."""
+    tables = small_tables(rng)
+    rows = tables.comparisons.copy()
+    sides = rows[["left_policy", "right_policy"]].isin(POLICIES[1:]).all(axis=1)
+    sides &= rows["left_policy"] != rows["right_policy"]
+    rows.loc[rows.index[sides][3:], "left_policy"] = POLICIES[0]
+    table, _ = compute(Tables(comparisons=rows, policies=tables.policies), rng)
+    fig = preference.plot(as_read_back(table))
+    assert [text.get_text() for text in fig.axes[1].texts].count("–") == 2
+    assert "–: too few posts" in fig.get_supxlabel()
 
 
 @pytest.mark.parametrize(
@@ -134,11 +184,12 @@ def test_the_figure_redraws_from_the_csv_and_says_what_bars_are(rng):
 
 
 def test_many_policies_are_cut_to_those_with_most_comparisons(rng, monkeypatch):
-    monkeypatch.setattr(preference, "MAX_SHOWN", 2)
+    monkeypatch.setattr(preference, "MAX_SHOWN", 1)  # beside the anchor
     table, _ = compute(small_tables(rng), rng)
     fig = preference.plot(as_read_back(table))
     assert len(fig.axes[0].get_yticklabels()) == 2
-    assert "2 of 3 policies" in " ".join(fig.get_supxlabel().split())
+    note = " ".join(fig.get_supxlabel().split())
+    assert "1 with fewer comparisons in the table only" in note
 
 
 def test_a_matrix_too_fine_for_numbers_has_none(rng, monkeypatch):
@@ -146,19 +197,44 @@ def test_a_matrix_too_fine_for_numbers_has_none(rng, monkeypatch):
     table, _ = compute(small_tables(rng), rng)
     matrix = preference.plot(as_read_back(table)).axes[1]
     assert not matrix.texts
-    assert "darker: more often" in matrix.get_xlabel()
+    assert [tick.get_text() for tick in matrix.get_xticklabels()] == ["1", "2", "3"]
+    (bar,) = matrix.child_axes
+    assert [text.get_text() for text in bar.texts] == ["0%", "100%"]
 
 
-def test_the_reading_names_the_best_policy(rng):
-    choice = np.ones(240)
-    tables = small_tables(rng, choice=choice)
-    table, _ = compute(tables, rng)
-    rates = table[(table["quantity"] == "preference") & (table["against"] == POLICIES[0])]
-    best = rates.loc[rates["value"].idxmax(), "policy"]
-    label = style.policy_style(best).label
-    assert preference.reading(table).startswith(
-        f"Of 2 policies compared with the references, {label} is preferred most often ("
-    )
+def line(policy: str, value: float, low: float, high: float, n: int) -> dict[str, object]:
+    keys = {"quantity": "preference", "policy": policy, "against": POLICIES[0]}
+    return {**keys, "value": value, "low": low, "high": high, "n": n, "level": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (  # 73% of 22 labels do not beat 55% of 400
+            [line("M1", 0.55, 0.51, 0.59, 400), line("M2", 0.73, 0.53, 0.93, 22)],
+            "Of 2 policies compared with the references, M1 does best among those with 30 labels "
+            "or more by the lower end of its interval: 55.0% (95% interval 51.0% to 59.0%, "
+            "n = 400); 2 intervals lie above 50%.",
+        ),
+        (  # the higher rate is the less certain one
+            [line("M1", 0.45, 0.41, 0.49, 400), line("M2", 0.47, 0.3, 0.64, 40)],
+            "Of 2 policies compared with the references, M1 does best by the lower end of its "
+            "interval: 45.0% (95% interval 41.0% to 49.0%, n = 400); no interval lies above 50%.",
+        ),
+        (
+            [line("M1", 0.55, 0.51, 0.59, 400)],
+            "M1 is preferred to the references in 55.0% of 400 comparisons (95% interval 51.0% to "
+            "59.0%).",
+        ),
+        (
+            [line("M1", 1.0, math.nan, math.nan, 2)],
+            "1 policy compared, none often enough with the references for an interval.",
+        ),
+    ],
+)
+def test_the_reading_names_the_policy_that_is_surely_best(rows, said):
+    strengths = [{**row, "quantity": "strength"} for row in rows]
+    assert preference.reading(pd.DataFrame([*rows, *strengths])) == said
 
 
 def test_what_the_data_does_not_allow_is_said(rng):

@@ -256,7 +256,8 @@ def test_no_word_of_a_note_stands_alone() -> None:
     style.note_errorbars(fig)
     lines = fig.get_supxlabel().split("\n")
     assert len(lines) == 2
-    assert abs(len(lines[0]) - len(lines[1])) < 14
+    assert abs(len(lines[0]) - len(lines[1])) < 18
+    assert lines[1].endswith("error bars: 1 SE")
 
 
 @pytest.mark.parametrize(

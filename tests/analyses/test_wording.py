@@ -1,0 +1,52 @@
+"""The words of readings: one and none are grammatical, and nothing undefined is printed."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from analyses import wording
+
+
+def test_names_are_those_of_figures() -> None:
+    assert wording.named("reference_summary") == "the references"
+    assert wording.named("sup4_6b_t.7") == "6.7B supervised, T=0.7"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 policies"), (1, "1 policy"), (1200, "1,200 policies")]
+)
+def test_counts(count: int, said: str) -> None:
+    assert wording.counted(count, "policy", "policies") == said
+    assert wording.counted(count, "label") == said.replace("policies", "labels").replace(
+        "policy", "label"
+    )
+
+
+def test_intervals_say_their_level() -> None:
+    row = pd.Series({"low": 0.1234, "high": 0.5, "level": 0.995})
+    assert wording.interval(row) == "99.5% interval 12.3% to 50.0%"
+    assert wording.interval(row, ".2f") == "99.5% interval 0.12 to 0.50"
+    row["low"] = math.nan
+    assert wording.interval(row) == "no interval"
+
+
+def test_a_sentence_starts_with_a_capital_unless_with_a_name() -> None:
+    assert wording.sentence("the best of all") == "The best of all"
+    assert wording.sentence("openai_1.3b is best") == "openai_1.3b is best"
+    assert wording.sentence("") == ""
+
+
+def test_the_surest_is_not_the_highest_of_few_labels() -> None:
+    rates = pd.DataFrame(
+        {"low": [0.52, 0.41, 0.45], "n": [22, 300, 40]}, index=["few", "many", "some"]
+    )
+    best, among = wording.surest(rates)
+    assert best.name == "some"
+    assert among == " among those with 30 labels or more"
+    best, among = wording.surest(rates.loc[["many", "some"]])
+    assert (best.name, among) == ("some", "")
+    best, among = wording.surest(rates.loc[["few"]])
+    assert (best.name, among) == ("few", "")
