@@ -217,8 +217,8 @@ def test_tokenizer_that_is_not_there(
 ) -> None:
     hub = Hub(cached=False, there=False).install(monkeypatch)
     says = (
-        r"^tokenizer 'x' cannot be loaded \(not on this machine, and the Hugging Face hub gave none: "
-        r"no network\)$"
+        r"^tokenizer 'x' cannot be loaded \(not on this machine, and the Hugging Face hub gave "
+        r"none: no network\)$"
     )
     with pytest.raises(ConfigError, match=says):
         f.tokenizer_count("x")

@@ -80,3 +80,11 @@ def test_nothing_is_half_written(rows: list[object], skip: bool, says: str, tmp_
         filter_files(path, out, f.gpt2_pieces, skip=skip)
     assert [p.name for p in out.iterdir()] == ["queries.jsonl"]
     assert (out / "queries.jsonl").read_text() == "before"
+
+
+def test_refused_rows_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for rows, left in (([raw(1), 7], True), ([raw(1)], False)):
+        filter_files(write(tmp_path / "a.jsonl", *rows), out, f.gpt2_pieces, skip=True)
+        assert (out / "rejected.jsonl").exists() is left
