@@ -12,7 +12,6 @@ import copy
 import gzip
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +19,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from evalsuite.cli.main import run
-from evalsuite.datasets import NoRowLeftError, load
-from evalsuite.errors import ConfigError, DataError
+from evalsuite.datasets import load
 
+Command = Callable[..., tuple[int, str, str]]
 GOOD: dict[str, Any] = {
     "info": {"id": "t3_1", "post": "A post.", "title": "A title", "subreddit": "tifu"},
     "split": "valid2",
@@ -250,17 +248,6 @@ REFUSED = [
 ]  # fmt: skip
 
 
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
-) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `evalsuite ARGS`."""
-    monkeypatch.setattr(sys, "argv", ["evalsuite", *args])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
 def test_enough_kinds() -> None:
     assert len(REFUSED) + len(ACCEPTED) >= 60
     assert len({case.id for case in REFUSED}) == len(REFUSED)
@@ -270,15 +257,14 @@ def test_enough_kinds() -> None:
 def test_refused(
     case: Case,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / case.file).write_bytes(case.data)
     out = tmp_path / "out"
     args = ("data", "check", str(folder / case.file), "--on-error", "raise", "--out", str(out))
-    code, stdout, stderr = command(monkeypatch, capsys, *args, *case.args)
+    code, stdout, stderr = command(*args, *case.args)
     assert stderr == f"error: {case.says}\n"
     assert (code, stdout) == (2, "")
     assert not out.exists() or not list(out.iterdir())
@@ -370,131 +356,3 @@ def test_accepted(case: Odd, tmp_path: Path) -> None:
     path = tmp_path / case.file
     path.write_bytes(case.data)
     assert len(load(path, **dict(case.args)).comparisons) == case.comparisons
-
-
-def nothing(folder: Path) -> Path:
-    (folder / "in").mkdir()
-    return folder / "in"
-
-
-def only_others(folder: Path) -> Path:
-    (folder / "LICENSE").write_text("MIT")
-    (folder / ".hidden.json").write_bytes(line(GOOD))
-    return folder
-
-
-def a_pipe(folder: Path) -> Path:
-    import os
-
-    os.mkfifo(folder / "x.json")
-    return folder / "x.json"
-
-
-PATHS: list[tuple[str, Callable[[Path], Path], str]] = [
-    ("missing file", lambda f: f / "no.json", "{path}: no such file or folder"),
-    ("missing folder", lambda f: f / "no", "{path}: no such file or folder"),
-    ("empty folder", nothing, f"{{path}}: folder has no data file; allowed {KINDS}"),
-    ("folder of others", only_others, f"{{path}}: folder has no data file; allowed {KINDS}"),
-    ("a pipe", a_pipe, "{path}: neither a file nor a folder"),
-    ("name too long", lambda f: f / ("x" * 300), "{name}: cannot be read (File name too long)"),
-]
-
-
-@pytest.mark.parametrize(("make", "says"), [p[1:] for p in PATHS], ids=[p[0] for p in PATHS])
-def test_paths(
-    make: Callable[[Path], Path],
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    path = make(tmp_path)
-    code, _, err = command(monkeypatch, capsys, "data", "check", str(path))
-    assert err == f"error: {says.format(path=path, name=path.name)}\n"
-    assert code == 2
-
-
-def test_out_whose_parent_is_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "x.json").write_bytes(line(GOOD))
-    out = tmp_path / "x.json" / "out"
-    args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
-    code, _, err = command(monkeypatch, capsys, *args)
-    assert (code, err) == (2, f"error: --out {out}: cannot be made (Not a directory)\n")
-
-
-def test_rejected_file_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_bytes(line(GOOD) + b"7\n")
-    path = tmp_path / "x.json" / "rejected.jsonl"
-    with pytest.raises(DataError, match=r"rejected\.jsonl: cannot be written \(File exists\)"):
-        load(tmp_path / "x.json", on_error="skip", rejected_path=path)
-
-
-ALL_REFUSED = [
-    ("two rows", changed(GOOD, "choice", 3) + b"7\n", "x.json:1: choice is 3; allowed 0 or 1; all 2 rows were refused"),
-    ("one row", b"7\n", "x.json:1: row is 7; allowed a JSON object"),
-    ("damage", gzip.compress(line(GOOD))[:12] + b"\xff" * 40, "x.json: gzip data is damaged"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("data", "says"), [a[1:] for a in ALL_REFUSED], ids=[a[0] for a in ALL_REFUSED]
-)
-def test_every_row_refused(
-    data: bytes,
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "x.json").write_bytes(data)
-    out = tmp_path / "out"
-    args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
-    assert command(monkeypatch, capsys, *args) == (2, "", f"error: {says}\n")
-    lines = (out / "rejected.jsonl").read_text().splitlines()
-    assert json.loads(lines[0])["reason"] == says.removesuffix("; all 2 rows were refused")
-    counted = pd.read_csv(out / "check.csv").set_index(["section", "item"])["count"]
-    assert counted["left out"].sum() == len(lines)
-    assert counted["rows", "comparisons"] == 0
-
-
-def test_a_refusal_without_what_is_allowed(tmp_path: Path) -> None:
-    for name in ("a.json.gz", "b.json.gz"):
-        (tmp_path / name).write_bytes(gzip.compress(line(GOOD), mtime=ord(name[0]))[:-9])
-    with pytest.raises(
-        NoRowLeftError, match=r"^a\.json\.gz: .*; all 2 rows were refused$"
-    ) as error:
-        load(tmp_path, on_error="skip")
-    assert [source.rows for source in error.value.tables.sources] == [1, 1]
-
-
-def test_a_clean_run_takes_old_refusals_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, out = tmp_path / "x.json", tmp_path / "out"
-    for data, names in ((line(GOOD) + b"7\n", ["check.csv", "rejected.jsonl"]),
-                        (line(GOOD), ["check.csv"])):  # fmt: skip
-        path.write_bytes(data)
-        command(monkeypatch, capsys, "data", "check", str(path), "--out", str(out))
-        assert sorted(p.name for p in out.iterdir()) == names
-
-
-def test_arguments_of_load(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="on_error is 'stop'; allowed raise or skip"):
-        load(tmp_path, on_error="stop")
-    with pytest.raises(ConfigError, match="no path to load; allowed one or more"):
-        load([])
-
-
-def test_check_skips_by_default_and_exits_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "x.json").write_bytes(line(GOOD) + changed(GOOD, "choice", "[red]\x1b"))
-    out = tmp_path / "out"
-    args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
-    code, stdout, stderr = command(monkeypatch, capsys, *args)
-    assert (code, stderr) == (1, "")
-    assert "1 rows refused; the first of them:" in stdout
-    assert r"x.json:2: choice is '[red]\x1b'; allowed 0 or 1" in stdout
-    assert sorted(p.name for p in out.iterdir()) == ["check.csv", "rejected.jsonl"]

@@ -182,7 +182,8 @@ LENGTHS = [
            f"{TOLD}undefined: length is a function of the two policies alone."),
     # log of a length of 0: rows 0 to 9 and 20 to 29 are out; of the others each
     # length won as often as it lost
-    Length("some empty summaries", {"left": lambda i: "" if i % 20 < 10 else "l" * (i // 2 % 3 + 2)},
+    Length("some empty summaries",
+           {"left": lambda i: "" if i % 20 < 10 else "l" * (i // 2 % 3 + 2)},
            0.5, 0.5, 0, 20, {"comparisons with an empty summary or without length": 20}, ""),
 ]  # fmt: skip
 

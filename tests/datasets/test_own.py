@@ -124,3 +124,10 @@ def test_mapped_pairs_of_lengths(tmp_path: Path) -> None:
     tables = load(path, field_map=lengths | {"chosen_policy": "p", "rejected_policy": "q"})
     row = tables.sides(["chars"]).iloc[0]
     assert (row["right_chars"] if row["choice"] == 1 else row["left_chars"]) == 7
+
+
+def test_a_mapped_pair_is_one_whatever_other_columns_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("good,bad,left_policy,policy\na,b,m,n\n")
+    tables = load(path, field_map={"chosen": "good", "rejected": "bad"})
+    assert tables.policies["policy"].tolist() == ["unknown"]
