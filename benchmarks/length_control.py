@@ -12,10 +12,12 @@ prompt_id, baseline_chars, policy_chars, preference, as AlpacaEval's annotations
 
     python benchmarks/length_control.py
     python benchmarks/length_control.py --data annotations.csv.gz
+    python benchmarks/length_control.py --data annotations.csv.gz --published published.csv
     python benchmarks/length_control.py --data annotations.csv.gz --bootstrap 1000
     python benchmarks/length_control.py --priors 10
 
---bootstrap N holds the influence-function errors against N refits of everything on resampled
+--published FILE holds the joint fit's rates against the column length_controlled_win_rate (percent)
+by policy, and shows how far any rate moves when one policy is left out; --bootstrap N holds the influence-function errors against N refits of everything on resampled
 prompts; --priors N shows how the scale of the slopes' prior was chosen, with N worlds a setting.
 """
 
@@ -141,6 +143,28 @@ def race(rows: pd.DataFrame) -> None:
     assert peer_seconds >= TARGET * seconds, f"{peer_seconds / seconds:.0f} times; wanted {TARGET}"
 
 
+def published(rows: pd.DataFrame, file: Path) -> None:
+    """Rates beside those of print, and the largest move when any one policy is left out."""
+    rates = percent(ours(rows))
+    theirs = pd.read_csv(file).set_index("policy")["length_controlled_win_rate"][rates.index]
+    apart = rates - theirs
+    print(f"{len(apart)} policies: RMSE {np.sqrt((apart**2).mean()):.3f} points, "
+          f"mean difference {apart.mean():.2f}, Pearson {rates.corr(theirs):.5f}")  # fmt: skip
+    far = apart.abs().idxmax()
+    print(f"farthest apart: {far}, {apart[far]:+.2f}")
+    moves = {}
+    for policy in rates.index:
+        without = percent(ours(rows[rows["policy"] != policy]))
+        moves[policy] = float((without - rates[without.index]).abs().max())
+    worst = max(moves, key=lambda policy: moves[policy])
+    print(f"largest move of a rate when a policy is left out: {moves[worst]:.3f} ({worst})")
+
+
+def percent(fit: JointLengthControl) -> pd.Series:
+    """Controlled rates in percent, by policy."""
+    return pd.Series({policy: 100 * rate.value for policy, rate in fit.rates.items()})
+
+
 def bootstrap(rows: pd.DataFrame, resamples: int, seed: int) -> None:
     """Influence-function SEs over the SDs of rates refitted on resampled prompts."""
     fit = ours(rows)
@@ -196,13 +220,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="CSV of judgements; simulated when left out")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bootstrap", type=int, metavar="N", help="refits on resampled prompts")
+    parser.add_argument("--published", type=Path, help="CSV of published rates to compare with")
     parser.add_argument("--priors", type=int, metavar="N", help="simulated worlds a setting")
     args = parser.parse_args()
     if args.priors:
         priors(args.priors, args.seed)
         return
     rows = pd.read_csv(args.data) if args.data else simulate(np.random.default_rng(args.seed))[0]
-    if args.bootstrap:
+    if args.published:
+        published(rows, args.published)
+    elif args.bootstrap:
         bootstrap(rows, args.bootstrap, args.seed)
     else:
         race(rows)

@@ -31,6 +31,8 @@ Clusters = ArrayLike | tuple[ArrayLike, ArrayLike] | None
 
 FEW_CLUSTERS = 100
 """Up to here one-way cluster variances are the jackknife's; beyond it the two agree closely."""
+NEGLIGIBLE_SE = 1e-9
+"""A robust error below this on the logit scale is rounding."""
 MAX_LOGIT = 30.0
 """A fitted logit beyond this has no finite maximum likelihood estimate behind it."""
 
@@ -102,6 +104,9 @@ class LengthControl:
         logit = float(self._theta[a] - self._theta[b])
         se = math.sqrt(max(float(contrast @ covariance @ contrast), 0.0))
         phrase = "model-based (inverse information)" if model_based else self._phrase
+        if se < NEGLIGIBLE_SE:
+            p = float(expit(logit))
+            return _no_spread(p, n=n, n_clusters=units, level=self.level, method=phrase)
         on_logit = t_interval(
             logit, se, n=n, n_clusters=units, method=f"{phrase}, logit scale", level=self.level
         )
@@ -226,6 +231,10 @@ class _Model:
         coefficient, coefficient_model = (
             undefined(self.coefficient_problem, n=n, n_clusters=G, level=level)
             if self.coefficient_problem
+            else _no_spread(
+                float(self.beta[-1]), n=n, n_clusters=units, method=method, level=level
+            )
+            if covariance[-1, -1] < NEGLIGIBLE_SE**2
             else t_interval(
                 float(self.beta[-1]), math.sqrt(covariance[-1, -1]), n=n, n_clusters=units,
                 method=method, level=level,
@@ -403,6 +412,13 @@ def _support(a: Ints, b: Ints, units: list[Ints], P: int) -> tuple[Ints, Ints]:
         cells = np.unique(policy * G + np.concatenate([codes, codes]))
         counts = np.minimum(counts, np.bincount(cells // max(G, 1), minlength=P))
     return rows, counts
+
+
+def _no_spread(value: float, *, n: int, n_clusters: int, method: str, level: float) -> Estimate:
+    """Labels that all lie on the fit (nothing but ties) say nothing of its error: NaN, not 0."""
+    nan = math.nan
+    reason = f"{method}; no interval: every label is exactly as fitted"
+    return Estimate(value, nan, nan, nan, level, n, n_clusters, reason)
 
 
 def _expit(value: float) -> float:

@@ -303,6 +303,17 @@ def test_all_ties_are_a_half() -> None:
     assert found.coefficient.value == pytest.approx(0.0, abs=1e-12)
 
 
+def test_nothing_but_ties_has_no_robust_error(rng: np.random.Generator) -> None:
+    left = np.array(["a", "b", "reference_summary"] * 20)
+    fit = fit_length_control(left, np.roll(left, 1), rng.normal(size=60), np.full(60, 0.5))
+    for estimate in (fit.coefficient, fit.rate("a")):
+        assert math.isnan(estimate.se)
+        assert math.isnan(estimate.low)
+        assert estimate.method.endswith("no interval: every label is exactly as fitted")
+    assert fit.rate("a").value == pytest.approx(0.5, abs=1e-12)
+    assert fit.rate("a", model_based=True).se > 0
+
+
 def test_a_policy_of_one_cluster_does_not_stop_the_jackknife(rng: np.random.Generator) -> None:
     left, right, x, choice = labels(rng, 400)
     clusters = rng.integers(0, 10, 400)
