@@ -17,8 +17,9 @@ prompt_id, baseline_chars, policy_chars, preference, as AlpacaEval's annotations
     python benchmarks/length_control.py --priors 10
 
 --published FILE holds the joint fit's rates against the column length_controlled_win_rate (percent)
-by policy, and shows how far any rate moves when one policy is left out; --bootstrap N holds the influence-function errors against N refits of everything on resampled
-prompts; --priors N shows how the scale of the slopes' prior was chosen, with N worlds a setting.
+by policy, and shows how far any rate moves when one policy is left out; --bootstrap N holds the
+influence-function errors against N refits of everything on resampled prompts; --priors N shows how
+the scale of the slopes' prior was chosen, with N worlds a setting.
 """
 
 from __future__ import annotations
