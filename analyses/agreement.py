@@ -16,7 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyses.choices import Count, Share
+from analyses import wording
+from analyses.choices import Count, Share, refuse_unknown
 from evalsuite.errors import StatisticsError
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -94,7 +95,8 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     labelers" (the interval for other people on other posts); disattenuated (a metric's agreement
     with what labelers would say without noise). pairs says which comparisons were used.
 
-    Raises StatisticsError when the options leave no comparison.
+    Raises StatisticsError when the options leave no comparison, ConfigError on a policy that never
+    met itself.
     """
     comparisons, used = _chosen(tables.comparisons, options)
     votes, sides = votes_of(tables.with_scores(_scores(tables)), comparisons)
@@ -154,14 +156,10 @@ def _chosen(comparisons: pd.DataFrame, options: Options) -> tuple[pd.DataFrame, 
         return comparisons, "all"
     most = min(counts.index[counts == counts.max()], default=None)
     policy = most if options.policy is None else options.policy
-    chosen = same[same["left_policy"] == policy]
-    if chosen.empty:
-        which = f"policy {policy!r}" if policy else "a policy"
-        raise StatisticsError(
-            f"no comparison of {which} with itself; allowed pairs=all, or one of the policies "
-            f"that met themselves: {', '.join(sorted(counts.index)) or 'none'}"
-        )
-    return chosen, str(policy)
+    if policy is None:
+        raise StatisticsError("no policy was compared with itself; allowed pairs=all")
+    refuse_unknown("policy", policy, counts.index, "policies that met themselves")
+    return same[same["left_policy"] == policy], str(policy)
 
 
 def _estimate(matrix: pd.DataFrame, judge: str, other: str) -> Estimate:
@@ -172,13 +170,18 @@ def _estimate(matrix: pd.DataFrame, judge: str, other: str) -> Estimate:
 def plot(table: pd.DataFrame) -> Figure:
     """The matrix: darker is further above chance; each cell has its value and standard error."""
     cells = table[table["quantity"] == "agreement"]
-    seen = set(cells.loc[cells["n"] > 0, "row"])
+    seen = set(cells.loc[wording.drawable(cells), "row"])
     names = [LABELER, *(name for name in (ENSEMBLE, *METRICS) if name in seen)]
     value = cells.pivot(index="row", columns="column", values="value").reindex(names)[names]
     se = cells.pivot(index="row", columns="column", values="se").reindex(names)[names]
     known = cells.pivot(index="row", columns="column", values="n").reindex(names)[names]
+    sure = cells.assign(sure=wording.drawable(cells)).pivot(
+        index="row", columns="column", values="sure"
+    )
+    sure = sure.reindex(names)[names].eq(True)
     size = len(names)
     fig, ax = style.figure(0.62 * size + 1.1, height=0.5 * size + 0.85)
+    value = value.where(sure)
     ax.imshow(value, cmap="Greys", vmin=0.35, vmax=1.15, aspect="auto")
     for i, judge in enumerate(names):
         for j, other in enumerate(names):
@@ -192,6 +195,8 @@ def plot(table: pd.DataFrame) -> Figure:
     ax.grid(which="minor", color="white", lw=1.5)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
+    if (known.notna() & ~sure).to_numpy().any():
+        style.note(fig, "–: too few posts for an interval")
     pairs = cells["pairs"].iloc[0]
     what = "all pairs" if pairs == "all" else f"{style.policy_style(pairs).label} with itself"
     style.note(fig, f"agreement in %, ± 1 SE; chance 50; {what}")
@@ -203,7 +208,7 @@ def plot(table: pd.DataFrame) -> Figure:
 def _cell(ax: Axes, i: int, j: int, value: float, se: float, n: float) -> None:
     look = {"ha": "center", "va": "center", "fontfamily": "DejaVu Sans"}
     if np.isnan(value):
-        shown = "·" if np.isnan(n) else f"n = {n:.0f}"
+        shown = "·" if np.isnan(n) else "–"
         ax.text(j, i, shown, fontsize=style.SMALL, color=style.MUTED, **look)
         return
     look["color"] = "white" if value > 0.82 else style.INK
@@ -221,11 +226,18 @@ def reading(table: pd.DataFrame) -> str:
         said = "No two labelers answered the same comparison"
     else:
         said = (
-            f"Two labelers choose the same summary in {100 * between['value']:.1f}% of "
-            f"{between['n']:,.0f} pairs of answers"
+            f"Two labelers choose the same summary in {between['value']:.1%} of "
+            f"{wording.counted(between['n'], 'pair of answers', 'pairs of answers')} "
+            f"({wording.interval(between)})"
         )
-    metrics = cells.drop([LABELER, ENSEMBLE])["value"].dropna()
+    metrics = cells.drop([LABELER, ENSEMBLE])
+    metrics = metrics[metrics["low"].notna()]
     if metrics.empty:
         return f"{said}."
-    best = metrics.idxmax()
-    return f"{said}; of the metrics {best} agrees with them most, in {100 * metrics[best]:.1f}%."
+    best = wording.surest(metrics)
+    most = "of the metrics " if len(metrics) > 1 else ""
+    how = " most" if len(metrics) > 1 else ""
+    return (
+        f"{said}; {most}{best.name} agrees with them{how}, in {best['value']:.1%} "
+        f"({wording.interval(best)})."
+    )

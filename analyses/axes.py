@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyses import wording
 from analyses.choices import Share
 from evalsuite.errors import StatisticsError
 from evalsuite.report import style
@@ -36,6 +37,7 @@ SCORES: tuple[str, ...] = ()
 MEAN, TOP, ALPHA = "mean rating", "top rating", "alpha"
 FIRST = ("overall", "coverage", "coherence", "accuracy")
 """Axes of the paper in its order; others follow by name."""
+_NONE = "no policy has ratings of enough posts for an interval"
 EVERYONE = "all"
 """In the column `policy` where a number is about all policies."""
 
@@ -81,17 +83,20 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     groups = ratings.groupby(["domain", "low", "high", "axis"], sort=True, dropna=False)
     for (domain, low, high, axis), group in groups:
         keys = {"domain": domain, "axis": axis, "scale_low": low, "scale_high": high}
-        for policy, quantity, estimate in _of_axis(group, high, options.level):
+        for policy, quantity, estimate in _of_axis(group, (low, high), options.level):
             rows.append(row(estimate, **keys, policy=policy, quantity=quantity))
     return Result(pd.DataFrame(rows), left_out)
 
 
-def _of_axis(group: pd.DataFrame, top: float, level: float) -> Iterator[tuple[str, str, object]]:
+def _of_axis(
+    group: pd.DataFrame, scale: tuple[float, float], level: float
+) -> Iterator[tuple[str, str, object]]:
+    bounds = scale if np.isfinite(scale).all() else None
     for policy, rated in group.groupby("policy", sort=True):
         posts, name = _clusters(rated)
         options = {"clusters": posts, "cluster_name": name, "level": level}
-        yield policy, MEAN, cluster_mean(rated["value"], **options)
-        yield policy, TOP, preference_rate(rated["value"].eq(top).astype(float), **options)
+        yield policy, MEAN, cluster_mean(rated["value"], bounds=bounds, **options)
+        yield policy, TOP, preference_rate(rated["value"].eq(scale[1]).astype(float), **options)
     posts, name = _clusters(group)
     alpha = krippendorff_alpha(
         group["summary_id"], group["value"], scale="ordinal", level=level,
@@ -109,8 +114,18 @@ def _clusters(ratings: pd.DataFrame) -> tuple[pd.Series, str]:
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """A row of panels a domain, one panel an axis: the mean; below it the share of top ratings."""
+    """A row of panels a domain, one panel an axis: the mean; below it the share of top ratings.
+
+    What has too few clusters for an interval stays in the table.
+    """
     table = table[table["quantity"].isin([MEAN, TOP])]
+    drawn = wording.drawable(table)
+    if not drawn.any():
+        fig, ax = style.figure("single", 1.0)
+        ax.axis("off")
+        ax.text(0.5, 0.5, _NONE, ha="center", transform=ax.transAxes, fontsize=style.SMALL)
+        return fig
+    thin, table = int((~drawn).sum()), table[drawn]
     scales = ["domain", "scale_low", "scale_high"]
     blocks = [
         (domain, high, quantity, rows[rows["quantity"] == quantity])
@@ -142,6 +157,7 @@ def plot(table: pd.DataFrame) -> Figure:
             ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         if several:
             line[0].set_ylabel(str(domain))
+    style.note_table_only(fig, thin, "estimate")
     style.note_errorbars(fig)
     return fig
 
@@ -154,14 +170,16 @@ def reading(table: pd.DataFrame) -> str:
     """The best-rated policy on the first axis, and how often it gets the top rating."""
     axis = min(table["axis"].unique(), key=lambda a: (_place(a), a))
     rows = table[table["axis"] == axis]
-    means = rows[rows["quantity"] == MEAN].reset_index(drop=True)
-    if means["value"].isna().all():
-        return f"No mean rating for {axis} can be given."
-    best = means.loc[means["value"].idxmax()]
+    means = rows[(rows["quantity"] == MEAN) & rows["low"].notna()].reset_index(drop=True)
+    if means.empty:
+        return f"No policy has ratings of enough posts for an interval for {axis}."
+    best, among = wording.surest(means), wording.among(means, "ratings")
     same = (rows["policy"] == best["policy"]) & (rows["domain"] == best["domain"])
     top = rows[same & (rows["quantity"] == TOP)].iloc[0]
+    who, high = wording.named(best["policy"]), f"{best['scale_high']:g}"
+    verb = "are" if who == "the references" else "is"
     return (
-        f"{style.policy_style(best['policy']).label} is rated best for {axis}, {best['value']:.2f} "
-        f"of {best['scale_high']:g} (SE {best['se']:.2f}); {100 * top['value']:.0f}% of its "
-        f"ratings are {best['scale_high']:g}."
+        f"For {axis} {who} {verb} rated best{among} by the lower end of the interval, "
+        f"{best['value']:.2f} of {high} ({wording.interval(best, '.2f')}); {top['value']:.0%} of "
+        f"the ratings are {high}."
     )

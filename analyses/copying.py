@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analyses import wording
 from analyses.choices import Share
 from analyses.policy_means import forest, means_by_policy, note_left_out, scored, shown
 from evalsuite.errors import EvalsuiteError
@@ -105,17 +106,17 @@ def reading(table: pd.DataFrame) -> str:
     drawn = table[(table["quantity"] == "copying") & table["low"].notna()].set_index("policy")
     if drawn.empty:
         return "No policy has summaries of enough posts for an interval."
-    most, least = drawn["value"].idxmax(), drawn["value"].idxmin()
-
-    def said(policy: str) -> str:
-        label = style.policy_style(policy).label
-        name = "reference summaries" if policy == REFERENCE_POLICY else f"summaries of {label}"
-        return f"{name} {drawn.loc[policy, 'value']:.1%}"
-
-    text = f"Of their bigrams, {said(most)} are copied from the post in order"
+    known = wording.well_known(drawn)
+    most, least = known["value"].idxmax(), known["value"].idxmin()
+    who = wording.named(most)
+    verb = "copy" if who == "the references" else "copies"
+    how = f"{drawn.loc[most, 'value']:.1%} of the bigrams are in the post in that order"
+    interval = wording.interval(drawn.loc[most])
     if most == least:
-        return f"{text}."
-    text = f"{text}, the most, and {said(least)}, the least"
+        return wording.sentence(f"{who} {verb}: {how} ({interval}).")
+    among = wording.among(drawn, "summaries")
+    text = f"{who} {verb} most{among}: {how} ({interval})"
+    text += f"; {wording.named(least)} least, {drawn.loc[least, 'value']:.1%}"
     if REFERENCE_POLICY in drawn.index and REFERENCE_POLICY not in (most, least):
-        text += f"; {said(REFERENCE_POLICY)}"
-    return f"{text}."
+        text += f"; the references {drawn.loc[REFERENCE_POLICY, 'value']:.1%}"
+    return wording.sentence(f"{text}.")

@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyses.choices import Share
+from analyses import wording
+from analyses.choices import Share, check_policy
 from evalsuite.errors import EvalsuiteError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -71,8 +72,10 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     the colder one first. Spellings of one setting (`_t.7`, `_t0.7`) are pooled; `policy` is one of
     them. Models are kept apart by `domain`: news and TL;DR do not mix.
 
-    Raises EvalsuiteError when no model has two settings.
+    Raises ConfigError on a policy that the data does not have, EvalsuiteError when no model has two
+    settings.
     """
+    check_policy("reference", options.reference, tables)
     rows, left_out = _labelled(tables, options.reference)
     if rows.empty:
         raise EvalsuiteError(_NONE)
@@ -186,16 +189,14 @@ def plot(table: pd.DataFrame) -> Figure:
         panels[1].tick_params(labelleft=False)
     if len(met):
         _head_to_head(panels[-1], met, table)
-    if few := len(table) - len(drawn):
-        what = "rate of too few posts is" if few == 1 else "rates of too few posts are"
-        style.note(fig, f"{few} {what} in the table only")
+    style.note_table_only(fig, len(table) - len(drawn), "rate")
     style.note_errorbars(fig)
     if len(_models(cold)) > 1:  # last: labels are placed where the layout puts the points
         last = cold.sort_values("temperature").groupby(["domain", "model"]).tail(1)
         style.label_directly(
             panels[0], last["temperature"].tolist(), last["value"].tolist(),
             [_model(row, table) for _, row in last.iterrows()],
-            [style.policy_style(policy).colour for policy in last["policy"]],
+            [style.policy_style(policy).colour for policy in last["policy"]], keep_off=True,
         )  # fmt: skip
     return fig
 
@@ -209,13 +210,15 @@ def reading(table: pd.DataFrame) -> str:
         largest = over.groupby(["domain", "model"])["n"].sum().idxmax()
         mine = over[(over["domain"] == largest[0]) & (over["model"] == largest[1])]
         met = met[(met["domain"] == largest[0]) & (met["model"] == largest[1])]
-        best, worst = mine.loc[mine["value"].idxmax()], mine.loc[mine["value"].idxmin()]
+        best = wording.surest(mine)
+        worst = mine.loc[wording.well_known(mine)["value"].idxmin()]
         ends = best["setting"], worst["setting"]
         text = (
-            f"{_model(best, table)} summaries are preferred to the reference in "
-            f"{best['value']:.1%} of {best['n']:,} comparisons at {best['setting']}"
+            f"{_model(best, table)} summaries are preferred to "
+            f"{wording.named(best['against'])} in {best['value']:.1%} of {best['n']:,} comparisons "
+            f"at {best['setting']}"
         )
-        if len(mine) > 1:
+        if best["setting"] != worst["setting"]:
             text += f", the best setting, and in {worst['value']:.1%} of {worst['n']:,} at "
             text += f"{worst['setting']}, the worst"
         said.append(text)

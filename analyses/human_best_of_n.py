@@ -16,7 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyses.choices import Count, Share
+from analyses import wording
+from analyses.choices import Count, Share, check_policy, of_splits
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -35,6 +36,8 @@ DIFFERS = (
 SCORES: tuple[str, ...] = ()
 
 MAX_PANELS = 3
+_LINE = 0.055
+"""Height of a line of numbers above a panel, as a share of the panel."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,13 @@ def missing(tables: Tables) -> str | None:
 
 
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
-    """Rates against the reference of best-of-N, PPO and base policies, with their KL in nats."""
-    rows = tables.comparisons
+    """Rates against the reference of best-of-N, PPO and base policies, with their KL in nats.
+
+    Raises ConfigError on a policy or split that the data does not have.
+    """
+    check_policy("reference", options.reference, tables)
     left_out: dict[str, int] = {}
-    if options.splits:
-        kept = rows["split"].isin(options.splits)
-        left_out["comparisons of other splits"] = int((~kept).sum())
-        rows = rows[kept]
+    rows = of_splits(tables.comparisons, options.splits, left_out)
     rates = pairwise_rates(rows, against=options.reference, level=options.level)
     left_out["comparisons without the reference"] = len(rows) - int(rates["n"].sum())
     facts = tables.policies.set_index("policy")
@@ -117,7 +120,12 @@ _COLUMNS = [
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Preference against the square root of KL, a panel a base policy, a line an objective."""
+    """Preference against the square root of KL, a panel a base policy, a line an objective.
+
+    Rates of too few clusters for an interval stay in the table.
+    """
+    drawn = wording.drawable(table)
+    thin, table = int((~drawn).sum()), table[drawn]
     tuned = table[table["kind"] == "best_of_n"]
     bases = [str(base) for base in tuned["base"].value_counts().index[:MAX_PANELS]]
     panels = max(len(bases), 1)
@@ -126,7 +134,14 @@ def plot(table: pd.DataFrame) -> Figure:
         width_ratios=[2.2, *[1.0] * (panels - 1)],
     )  # fmt: skip
     for ax, base in zip(axes[0], bases, strict=False):
-        _panel(ax, table[table["base"] == base], base)
+        _panel(ax, table[table["base"] == base])
+    fig.draw_without_rendering()  # the layout decides how much room the numbers have
+    levels = max((_mark_sizes(ax, table[table["base"] == base])
+                  for ax, base in zip(axes[0], bases, strict=False)), default=0)  # fmt: skip
+    for ax, base in zip(axes[0], bases, strict=False):
+        own = table.loc[(table["base"] == base) & (table["kind"] == "base"), "policy"]
+        name = style.policy_style(str(own.iloc[0]) if len(own) else base).label
+        style.title(ax, f"Base: {name}" + "\n" * levels)
     first = axes[0, 0]
     against = style.policy_style(str(table["against"].iloc[0])).label if len(table) else ""
     style.rate_axis(first, "y", label=f"preferred to {against}")
@@ -136,6 +151,7 @@ def plot(table: pd.DataFrame) -> Figure:
     if bases:
         style.legend(first, loc="lower right")
     style.note(fig, "KL of best-of-N is an upper bound")
+    style.note_table_only(fig, thin, "policy", "policies")
     style.note_errorbars(fig)
     for ax, base in zip(axes[0], bases, strict=False):
         _label_lines(ax, table[table["base"] == base])
@@ -143,22 +159,25 @@ def plot(table: pd.DataFrame) -> Figure:
 
 
 def reading(table: pd.DataFrame) -> str:
-    """One sentence: the best policy of each kind, with its distance."""
+    """One sentence: of each kind the policy whose interval has the highest lower end."""
     said = []
     for kind, name in (("best_of_n", "best-of-N"), ("ppo", "PPO"), ("base", "the base")):
-        rows = table[(table["kind"] == kind) & table["se"].notna()]
+        rows = table[(table["kind"] == kind) & table["low"].notna()]
         if rows.empty:
             continue
-        best = rows.loc[rows["value"].idxmax()]
+        best = wording.surest(rows)
         # The label of a PPO policy has its KL; best-of-N has only a bound.
         far = f", at most {best['kl_nats']:.1f} nats" if kind == "best_of_n" else ""
-        label = style.policy_style(str(best["policy"])).label
         said.append(
-            f"{name} {best['value']:.1%} ({label}{far}, SE {best['se']:.1%}, n = {best['n']:,})"
+            f"{name} {best['value']:.1%} ({wording.named(best['policy'])}{far}, "
+            f"{wording.interval(best)}, n = {best['n']:,})"
         )
     if not said:
-        return "No best-of-N policy has enough comparisons with the reference summaries."
-    return f"Highest preference over the reference summaries: {'; '.join(said)}."
+        return "No best-of-N policy has enough comparisons for an interval."
+    return (
+        f"Preferred to {wording.named(table['against'].iloc[0])}, the surest policy of each kind: "
+        f"{'; '.join(said)}."
+    )
 
 
 def _lines(rows: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
@@ -173,8 +192,8 @@ def _lines(rows: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     return lines
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, base: str) -> None:
-    """Lines from the base through each objective's policies; N along the top."""
+def _panel(ax: Axes, rows: pd.DataFrame) -> None:
+    """Lines from the base through each objective's policies."""
     ax.set_xscale(
         "function",
         functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x)),
@@ -196,50 +215,46 @@ def _panel(ax: Axes, rows: pd.DataFrame, base: str) -> None:
     ticks = [t for t in (0, 1, 2, 4, 6, 9, 14, 20, 30, 50, 100) if t <= far * 1.35]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("KL from the base, nats")
+    ax.set_xlabel("KL from the base, nats\n(square-root scale)")
     style.grid(ax, "y")
-    named = [*rows.loc[rows["kind"] == "base", "policy"].astype(str), base]
-    style.title(ax, f"Base: {style.policy_style(named[0]).label}\n")
-    _mark_sizes(ax, sorted(rows.loc[rows["kind"] == "best_of_n", "N"].unique()), far)
 
 
-def _mark_sizes(ax: Axes, sizes: list[float], far: float) -> None:
-    """N at its KL bound above the panel; numbers that would touch the last one are left out."""
-    at = {n: float(np.sqrt(kl_bound(n) / (1.35 * far))) for n in sizes}
-    room = 16 / (ax.get_position().width * ax.figure.get_size_inches()[0] * 72)
-    shown: list[float] = []
-    for n in [sizes[0], sizes[-1], *sizes[1:-1]]:
-        if all(abs(at[n] - at[other]) > room for other in shown):
-            shown.append(n)
+def _mark_sizes(ax: Axes, rows: pd.DataFrame) -> int:
+    """N at its KL bound above the panel, on two lines where one has no room; lines used."""
+    sizes = sorted(rows.loc[rows["kind"] == "best_of_n", "N"].unique())
+    room = 15 / (ax.get_position().width * ax.figure.get_size_inches()[0] * 72)
+    span = np.sqrt(ax.get_xlim()[1])
+    taken = [-1.0, -1.0]
     for n in sizes:
+        at = float(np.sqrt(kl_bound(n)) / span)
+        level = next((i for i, last in enumerate(taken) if at - last > room), None)
         place: dict[str, Any] = {
             "transform": ax.get_xaxis_transform(),
             "clip_on": False,
             "color": style.MUTED,
         }
-        ax.plot([float(kl_bound(n))] * 2, [1.0, 1.02], lw=0.6, **place)
-        if n in shown:
+        ax.plot([float(kl_bound(n))] * 2, [1.0, 1.02 + _LINE * (level or 0)], lw=0.6, **place)
+        if level is not None:
+            taken[level] = at
             ax.text(
-                float(kl_bound(n)), 1.035, f"{n:.0f}", ha="center", fontsize=style.SMALL - 1,
-                fontfamily="DejaVu Sans", **place,
+                float(kl_bound(n)), 1.035 + _LINE * level, f"{n:.0f}", ha="center",
+                fontsize=style.SMALL - 1, fontfamily="DejaVu Sans", **place,
             )  # fmt: skip
     ax.annotate(
         "N =", (0, 1.035), xycoords="axes fraction", ha="left", fontsize=style.SMALL - 1,
         color=style.MUTED, fontfamily="DejaVu Sans",
     )  # fmt: skip
+    return 2 if taken[1] >= 0 else 1
 
 
 def _label_lines(ax: Axes, rows: pd.DataFrame) -> None:
-    """Each line's objective beside its last point, on white where other lines pass."""
+    """Each line's objective beside its last point, off the other lines."""
     lines = _lines(rows)
-    before = len(ax.texts)
     style.label_directly(
         ax,
         [float(points["kl_nats"].iloc[-1]) for _, _, points in lines],
         [float(points["value"].iloc[-1]) for _, _, points in lines],
         [label for label, _, _ in lines],
         [style.policy_style(policy).colour for _, policy, _ in lines],
+        keep_off=True,
     )
-    for text in ax.texts[before:]:
-        if text.get_text():
-            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})

@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyses.choices import Share
+from analyses import wording
+from analyses.choices import Share, check_policy
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -47,6 +48,7 @@ PANELS = {  # title, axis
     "mean strength": ("confidence", "mean, 1 to 4"),
     "strength drift": ("confidence drift", "gain a batch"),
 }
+_NONE = "no labeler answered enough comparisons for an interval"
 NAMED = 25
 """Up to so many labelers have their names in the figure; of more, those with any flag."""
 
@@ -80,7 +82,11 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     confidence, 1 to 4), "reference preferred in batch" (`at` the batch, in order) and "reference
     drift" (its slope a batch). Drift is that of the most frequent domain. Flagged rows have their
     reason in `question`.
+
+    Raises ConfigError on a policy that the data does not have.
     """
+    if options.policy is not None:
+        check_policy("policy", options.policy, tables)
     comparisons = tables.comparisons[tables.comparisons["labeler"].notna()]
     nobody = len(tables.comparisons) - len(comparisons)
     left_out = {"labelers: no labeler": nobody} if nobody else {}
@@ -168,18 +174,32 @@ def _watched(comparisons: pd.DataFrame) -> str | None:
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Small multiples: a row a labeler, a panel a quantity; then confidence, then drift."""
+    """Small multiples: a row a labeler, a panel a quantity; then confidence, then drift.
+
+    What has too few clusters for an interval stays in the table.
+    """
+    drawn = wording.drawable(table)
+    in_panels = table["quantity"].isin([*PANELS, AT_STRENGTH, IN_BATCH])
+    thin = int((table["value"].notna() & ~drawn & in_panels).sum())
+    table = table[drawn]
     own = table[table["labeler"] != EVERYONE]
     everyone = table[table["labeler"] == EVERYONE]
-    panels = [q for q in PANELS if own.loc[own["quantity"] == q, "value"].notna().any()]
+    panels = [q for q in PANELS if (own["quantity"] == q).any()]
     extra = [
         q for q, least in ((AT_STRENGTH, 1), (IN_BATCH, 2))
-        if everyone.loc[everyone["quantity"] == q, "value"].notna().sum() >= least
+        if (everyone["quantity"] == q).sum() >= least
     ]  # fmt: skip
+    if not panels:
+        fig, ax = style.figure("single", 1.0)
+        ax.axis("off")
+        ax.text(0.5, 0.5, _NONE, ha="center", transform=ax.transAxes, fontsize=style.SMALL)
+        return fig
+    own = own[own["quantity"].isin(panels)]
     order = own[own["quantity"] == panels[0]].sort_values("value", ascending=False)["labeler"]
     people = [*order, *sorted(set(own["labeler"]) - set(order))]
     asked = set(own.loc[own["flag"].eq(True), "labeler"])
     tall, below = 0.75 + min(0.15 * len(people), 3.6), 2.0 if len(extra) > 1 else 0.0
+    tall = max(tall, 1.7) if len(extra) == 1 else tall
     cols = len(panels) + (len(extra) == 1)
     fig, axes = style.figure(
         "double", height=tall + below, rows=1 + (below > 0), cols=cols, squeeze=False,
@@ -201,7 +221,8 @@ def plot(table: pd.DataFrame) -> Figure:
             axes[1], (grid[1, :half], grid[1, half:]), extra, strict=False
         ):
             ax.set_subplotspec(place)
-            _everyone(ax, everyone, quantity)
+            _everyone(ax, everyone, quantity, wide=True)
+    style.note_table_only(fig, thin, "estimate")
     style.note(fig, "filled: flagged; dashed: agreement of all, or no preference, or no drift")
     style.note_errorbars(fig)
     return fig
@@ -244,7 +265,8 @@ def _people(ax: Axes, rows: pd.DataFrame, quantity: str, asked: set[str], *, nam
             ax.set_yticks(heights, short)
 
 
-def _everyone(ax: Axes, everyone: pd.DataFrame, quantity: str) -> None:
+def _everyone(ax: Axes, everyone: pd.DataFrame, quantity: str, *, wide: bool = False) -> None:
+    """Agreement by confidence, or the preference for the references by batch."""
     rows = everyone[everyone["quantity"] == quantity]
     rows = rows.assign(x=np.arange(len(rows), dtype=float))
     style.errorbars(ax, rows, "x", line=True, ms=3.5)
@@ -254,14 +276,14 @@ def _everyone(ax: Axes, everyone: pd.DataFrame, quantity: str) -> None:
     ax.set_xlim(-0.5, len(rows) - 0.5)
     style.grid(ax, "y")
     if quantity == AT_STRENGTH:
-        style.title(ax, "calibration")
-        ax.set_xlabel("confidence, 1 to 4")
-        ax.set_ylabel("agreement with peers")
+        name, label, what = "calibration", "confidence, 1 to 4", "agreement with peers"
     else:
         policy = style.policy_style(str(rows["policy"].iloc[0])).label
-        style.title(ax, "drift of all")
-        ax.set_xlabel("batch")
-        ax.set_ylabel(f"reference preferred to\n{policy}")
+        name, label, what = "drift of all", "batch", f"reference preferred to\n{policy}"
+    style.title(ax, f"{name}: {what}" if wide else name)
+    ax.set_xlabel(label)
+    if not wide:  # a label at the side would part the panels above
+        ax.set_ylabel(what)
     style.rate_axis(ax, "y")
 
 
@@ -271,15 +293,19 @@ def reading(table: pd.DataFrame) -> str:
     own = table[table["labeler"] != EVERYONE]
     all_pairs = everyone[everyone["quantity"] == "agreement"].iloc[0]
     people = own["labeler"].nunique()
-    if np.isnan(all_pairs["value"]):
+    if people == 1:
+        said = "1 labeler, so nobody to agree with"
+    elif np.isnan(all_pairs["value"]):
         said = f"{people} labelers, no two of whom answered the same comparison"
     else:
+        pairs = wording.counted(all_pairs["n"], "pair of answers", "pairs of answers")
         said = (
-            f"{people} labelers agree in {100 * all_pairs['value']:.1f}% of "
-            f"{all_pairs['n']:,.0f} pairs of answers"
+            f"{people} labelers agree in {all_pairs['value']:.1%} of {pairs} "
+            f"({wording.interval(all_pairs)})"
         )
     flagged = own[own["flag"].eq(True)]
     if flagged.empty:
         return f"{said}; nobody is flagged."
     who = flagged.groupby("question", sort=False)["labeler"].nunique()
-    return f"{said}; flagged: " + ", ".join(f"{n} who {q}" for q, n in who.items()) + "."
+    each = (f"{wording.counted(n, 'labeler')} (“{question}”)" for question, n in who.items())
+    return f"{said}; flagged: {', '.join(each)}."

@@ -75,9 +75,10 @@ def shown(table: pd.DataFrame) -> list[str]:
 
 def note_left_out(fig: Figure, table: pd.DataFrame, policies: Sequence[str]) -> None:
     """Say how many policies only the table has."""
-    if rest := table["policy"].nunique() - len(policies):
-        word = "policy" if rest == 1 else "policies"
-        style.note(fig, f"{rest} {word} with fewer summaries in the table only")
+    known = table[table["low"].notna()]["policy"].nunique()
+    style.note_table_only(fig, table["policy"].nunique() - known, "policy", "policies")
+    if rest := known - len(policies):
+        style.note(fig, f"{rest} with fewer summaries in the table only")
 
 
 def forest(

@@ -182,7 +182,7 @@ def reading(table: pd.DataFrame) -> str:
     if rates.empty:
         people = wording.counted(len(strengths), "policy", "policies")
         return f"{people} compared, none often enough with {against} for an interval."
-    best, among = wording.surest(rates)
+    best, among = wording.surest(rates), wording.among(rates)
     above = int((rates["low"] > 0.5).sum())
     name, known = wording.named(best["policy"]), wording.interval(best)
     if len(rates) == 1:
@@ -241,7 +241,7 @@ def _matrix(ax: Any, pairs: pd.DataFrame, policies: list[str]) -> bool:
 def _colour_bar(ax: Any, height: float) -> None:
     """What the shades mean, beside the label of the columns; height of the figure in inches."""
     inch = 1 / (height - 0.75)  # of the panel, about
-    bar = ax.inset_axes((0.68, -0.36 * inch, 0.2, 0.09 * inch))
+    bar = ax.inset_axes((0.68, -0.31 * inch, 0.2, 0.09 * inch))
     bar.imshow(np.linspace(0, 1, 64)[None], aspect="auto", **_SHADES)
     bar.set_axis_off()
     look = {"va": "center", "transform": bar.transAxes, "fontsize": style.SMALL - 1}

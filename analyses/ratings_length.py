@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
-from analyses.choices import Share
+from analyses import wording
+from analyses.choices import Share, refuse_unknown
 from evalsuite.errors import StatisticsError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -87,8 +87,12 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     each; "rating_at_length", the rating that the policy's line gives at at_chars characters, the
     mean length of at_policy ("all": of every rated summary).
 
-    Raises StatisticsError when no rating has the axis or a labeler so named.
+    Raises StatisticsError when no rating has the axis or a labeler so named, ConfigError on a
+    policy that the data does not have.
     """
+    if options.reference != REFERENCE_POLICY:
+        sides = [tables.summaries["policy"], tables.ratings["policy"], tables.policies["policy"]]
+        refuse_unknown("reference", options.reference, pd.concat(sides).dropna(), "policies")
     rows, left_out = _rows(tables, options)
     axis = rows["axis"].iloc[0]
     scale = {"scale_low": rows["low"].min(), "scale_high": rows["high"].max()}
@@ -119,7 +123,14 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 def plot(table: pd.DataFrame) -> Figure:
     """Left: mean rating against mean length with each policy's line; right: at one length."""
     wide = _wide(table)
-    shown = wide.nlargest(MAX_SHOWN, "n", keep="all").head(MAX_SHOWN)
+    known = wide[wide["known"]]
+    if known.empty:
+        fig, ax = style.figure("single", 1.0)
+        ax.axis("off")
+        said = "no policy has ratings of enough posts for an interval"
+        ax.text(0.5, 0.5, said, ha="center", transform=ax.transAxes, fontsize=style.SMALL)
+        return fig
+    shown = known.nlargest(MAX_SHOWN, "n", keep="all").head(MAX_SHOWN)
     order = shown["rating"].sort_values(ascending=False, kind="stable").index
     shown = shown.loc[order]
     axis = str(table["axis"].iloc[0])
@@ -151,15 +162,14 @@ def plot(table: pd.DataFrame) -> Figure:
         f"lines: least squares within a policy, half an SD of length each way; dotted: mean length "
         f"of {whose}; open: predicted there" + ("" if shown["near"].all() else _NONE),
     )
+    style.note_table_only(fig, len(wide) - len(known), "policy", "policies")
+    if len(shown) < len(known):
+        style.note(fig, f"{len(known) - len(shown)} with fewer ratings in the table only")
     style.note_errorbars(fig)
-    if len(shown) < len(wide):
-        style.note(fig, f"{len(shown)} of {len(wide)} policies")
     style.label_directly(
         left, shown["chars"].tolist(), shown["rating"].tolist(), labels,
-        [style.policy_style(p).colour for p in policies],
+        [style.policy_style(p).colour for p in policies], keep_off=True,
     )  # fmt: skip
-    for text in left.texts:
-        text.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
     return fig
 
 
@@ -175,12 +185,12 @@ def reading(table: pd.DataFrame) -> str:
         return f"Length says nothing about {axis} ratings here: {pooled['method']}."
     text = (
         f"Within a policy, 100 more characters go with {pooled['value']:+.2f} points of the "
-        f"{axis} rating (SE {pooled['se']:.2f}, n = {pooled['n']:,})"
+        f"{axis} rating ({wording.interval(pooled, '.2f')}, n = {pooled['n']:,})"
     )
     if change.empty:
         return f"{text}."
     most = change.abs().idxmax()
-    label = style.policy_style(str(most)).label
+    label = wording.named(most)
     return (
         f"{text}; at {at['at_chars']:.0f} characters the rating of {label} is predicted to move "
         f"most, from {wide.loc[most, 'rating']:.2f} to {wide.loc[most, 'at']:.2f}."
@@ -233,6 +243,8 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
         parts.append(mine[["value", "se"]].set_axis([name, f"{name}_se"], axis=1))
         if quantity == CHARS:
             parts.append(mine[["sd_chars", "n"]])
+        if quantity == RATING:
+            parts.append(wording.drawable(mine).rename("known"))
     wide = pd.concat(parts, axis=1)
     at = table.loc[table["quantity"] == AT, "at_chars"].iloc[0]
     wide["near"] = (wide["chars"] - at).abs() <= FAR * wide["sd_chars"]

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyses import wording
 from analyses.choices import Share
 from analyses.policy_means import forest, means_by_policy, note_left_out, scored, shown
 from evalsuite.errors import EvalsuiteError
@@ -138,12 +139,14 @@ def reading(table: pd.DataFrame) -> str:
     drawn = table[(table["quantity"] == "rougeL_f") & table["low"].notna()]
     if drawn.empty:
         return "No policy has summaries of enough posts for an interval."
-    best, worst = drawn.loc[drawn["value"].idxmax()], drawn.loc[drawn["value"].idxmin()]
-    text = (
-        f"{style.policy_style(best['policy']).label} has the highest ROUGE-L, {best['value']:.3f}"
-    )
-    if len(drawn) > 1:
-        text += f", {style.policy_style(worst['policy']).label} the lowest, {worst['value']:.3f}"
+    known, among = wording.well_known(drawn), wording.among(drawn, "summaries")
+    best, worst = known.loc[known["value"].idxmax()], known.loc[known["value"].idxmin()]
+    who = wording.named(best["policy"])
+    has = "have" if who == "the references" else "has"
+    how = f"{best['value']:.3f} ({wording.interval(best, '.3f')})"
+    text = f"{who} {has} the highest ROUGE-L{among}, {how}"
+    if best["policy"] != worst["policy"]:
+        text += f", {wording.named(worst['policy'])} the lowest, {worst['value']:.3f}"
     swept = _swept(drawn)
     if len(swept):
         largest = swept.groupby("model")["n"].sum().idxmax()
@@ -153,4 +156,4 @@ def reading(table: pd.DataFrame) -> str:
             f"; {largest} goes from {cold['value']:.3f} at T={cold['temperature']:g} to "
             f"{hot['value']:.3f} at T={hot['temperature']:g}"
         )
-    return text[0].upper() + text[1:] + "."
+    return wording.sentence(f"{text}.")

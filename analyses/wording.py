@@ -12,6 +12,7 @@ import pandas as pd
 
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
+from evalsuite.stats.estimate import MIN_CLUSTERS
 
 ENOUGH = 30
 """Labels from which on a policy can be the one that a sentence names."""
@@ -23,9 +24,8 @@ def named(policy: object) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital where it starts with a word; a policy called `openai_1.3b` is no word."""
-    first = text.split(" ", 1)[0]
-    return text[:1].upper() + text[1:] if first.isalpha() else text
+    """ "The references" with a capital at the start; a policy keeps its name as it is."""
+    return text[0].upper() + text[1:] if text.startswith("the ") else text
 
 
 def counted(count: float, one: str, many: str = "") -> str:
@@ -43,14 +43,32 @@ def interval(estimate: pd.Series, form: str = ".1%") -> str:
     )
 
 
-def surest(rates: pd.DataFrame) -> tuple[pd.Series, str]:
-    """The row whose interval has the highest lower end, and among whom, if not all.
+def well_known(rates: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `ENOUGH` labels or more; all where there is none."""
+    enough = rates[rates["n"] >= ENOUGH]
+    return enough if len(enough) else rates
+
+
+def among(rates: pd.DataFrame, units: str = "labels") -> str:
+    """ " among those with 30 labels or more" where `well_known` is not all of them."""
+    all_known = len(well_known(rates)) == len(rates)
+    return "" if all_known else f" among those with {ENOUGH} {units} or more"
+
+
+def surest(rates: pd.DataFrame) -> pd.Series:
+    """The well-known row whose interval has the highest lower end.
 
     The highest rate of many is often that of the fewest labels. The lower end weighs both, but of
-    many intervals some end high by luck, most likely the wide ones: rows with `ENOUGH` labels come
-    first.
+    many intervals some end high by luck, most likely the wide ones, so few labels do not count.
     """
-    enough = rates[rates["n"] >= ENOUGH]
-    if enough.empty or len(enough) == len(rates):
-        return rates.loc[rates["low"].idxmax()], ""
-    return enough.loc[enough["low"].idxmax()], f" among those with {ENOUGH} labels or more"
+    known = well_known(rates)
+    return known.loc[known["low"].idxmax()]
+
+
+def drawable(table: pd.DataFrame) -> pd.Series:
+    """Whether a figure shows a row: it has an interval, or as many clusters as one needs.
+
+    With enough clusters an interval is missing because all of them agree, which is worth showing.
+    """
+    known = table["low"].notna() | (table["n_clusters"] >= MIN_CLUSTERS)
+    return table["value"].notna() & known

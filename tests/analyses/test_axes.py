@@ -88,16 +88,28 @@ def test_summeval(shared_data: Path) -> None:
             top = value(table, policy, axis, "top rating")["value"]
             assert top == pytest.approx(np.mean(np.array(given) == 5), abs=1e-12)
     assert left_out == {"axes: labeler does not start with expert": 1200 * 5 * 4}
-    assert "of 5 (SE" in axes.reading(table)
+    assert axes.reading(table).startswith(
+        "For coherence M22 is rated best by the lower end of the interval, 4.18 of 5 (95% interval "
+    )
+
+
+def on_posts(
+    posts: int = 6, axes: tuple[str, ...] = ("overall", "tone", "accuracy")
+) -> list[Rating]:
+    """a gets 7, 5, 7, 5 ... and b always 2, each once a post and axis."""
+    return [
+        (policy, f"p{i}", axis, value, "ann")
+        for i in range(posts)
+        for axis in axes
+        for policy, value in (("a", 7.0 - 2 * (i % 2)), ("b", 2.0))
+    ]
 
 
 def test_scales_and_domains_are_kept_apart() -> None:
+    news: list[Rating] = [("a", f"r{i}", "overall", 5, "x") for i in range(6)]
     both = pd.concat(
-        [
-            ratings(ROWS).ratings,
-            ratings([("a", "r", "overall", 5, "x")], high=5, domain="n").ratings,
-        ]
-    )
+        [ratings(on_posts()).ratings, ratings(news, high=5, domain="n").ratings]
+    )  # fmt: skip
     table, _ = compute(Tables(ratings=both))
     assert value(table[table["domain"] == "n"], "a", "overall", "top rating")["value"] == 1.0
     figure = axes.plot(table)
@@ -109,12 +121,28 @@ def test_scales_and_domains_are_kept_apart() -> None:
     }  # fmt: skip
     assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["n", "n", "tldr", "tldr"]
     dots = [line.get_xdata()[0] for line in figure.axes[6].lines if len(line.get_xdata()) == 1]
-    assert sorted(dots) == pytest.approx([2, 19 / 3])
+    assert sorted(dots) == pytest.approx([2, 6])
+
+
+def test_estimates_of_few_posts_are_counted_not_drawn() -> None:
+    """c is rated on two posts: a mean and a share of top ratings."""
+    few: list[Rating] = [("c", "p0", "overall", 7, "ann"), ("c", "p1", "overall", 7, "ann")]
+    figure = axes.plot(compute(ratings([*on_posts(axes=("overall",)), *few]))[0])
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "b"]
+    assert figure.get_supxlabel().startswith("2 estimates of too few clusters for an interval")
+    (text,) = axes.plot(compute(ratings(few))[0]).axes[0].texts
+    assert text.get_text() == "no policy has ratings of enough posts for an interval"
 
 
 def test_reading_names_the_best() -> None:
-    said = axes.reading(compute(ratings(ROWS))[0])
-    assert said == "a is rated best for overall, 6.33 of 7 (SE 0.53); 67% of its ratings are 7."
+    # Six posts, 7 and 5 in turn: mean 6, SE sqrt(6 / 5 / 6) = .447, t(5) = 2.571: 6 -+ 1.15.
+    said = axes.reading(compute(ratings(on_posts()))[0])
+    assert said == (
+        "For overall a is rated best by the lower end of the interval, 6.00 of 7 (95% interval "
+        "4.85 to 7.00); 50% of the ratings are 7."
+    )
+    few = axes.reading(compute(ratings(ROWS))[0])
+    assert few == "No policy has ratings of enough posts for an interval for overall."
 
 
 def test_without_posts_summaries_are_the_clusters() -> None:

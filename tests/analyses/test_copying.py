@@ -109,18 +109,20 @@ def test_few_summaries_are_in_the_table_only():
     assert policy_means.shown(table) == []
     assert copying.reading(table) == "No policy has summaries of enough posts for an interval."
     note = copying.plot(table).get_supxlabel()
-    assert "1 policy with fewer summaries in the table only" in note
+    assert "1 policy of too few clusters for an interval in the table only" in note
 
 
 def test_reading(data):
     table, _ = compute(data)
-    assert copying.reading(table).startswith("Of their bigrams, summaries of ")
-    assert "50.0% are copied from the post in order" in copying.reading(table)
+    assert copying.reading(table) == (
+        "1.3B supervised, T=0.7 copies: 50.0% of the bigrams are in the post in that order (95% "
+        "interval 50.0% to 50.0%)."
+    )
     rows = table[(table["quantity"] == "copying")].iloc[[0, 0, 0]].reset_index(drop=True)
     rows["policy"], rows["value"] = [REFERENCE, "x", "y"], [0.2, 0.4, 0.1]
     assert copying.reading(rows) == (
-        "Of their bigrams, summaries of x 40.0% are copied from the post in order, the most, and "
-        "summaries of y 10.0%, the least; reference summaries 20.0%."
+        "x copies most: 40.0% of the bigrams are in the post in that order (95% interval 50.0% to "
+        "50.0%); y least, 10.0%; the references 20.0%."
     )
 
 

@@ -73,7 +73,7 @@ def test_batch_18_of_the_release(shared_data: Path) -> None:
     for setting, error in (("T=0", 0.049), ("T=0.7", 0.044), ("top-p 0.95", 0.036)):
         assert over.loc[setting, "se"] == pytest.approx(error, abs=0.004)
     assert decoding.reading(table).startswith(
-        "6.7B supervised summaries are preferred to the reference in 36.7% of 98 comparisons at T=0"
+        "6.7B supervised summaries are preferred to the references in 36.7% of 98 comparisons at T"
     )
     assert decoding.reading(table).endswith("T=0 is preferred to top-p 0.95 in 68.8% of 96.")
 
@@ -162,7 +162,7 @@ def test_figure_shows_the_table() -> None:
     assert nucleus.get_xlabel() == "top-p"
     assert [t.get_text() for t in duels.get_yticklabels()] == ["T=0 over T=1"]
     said = figure.get_supxlabel()
-    assert said == "1 rate of too few posts is in the table only; error bars: 1 SE"
+    assert said == "1 rate of too few clusters for an interval in the table only; error bars: 1 SE"
 
 
 def test_figure_and_reading_without_an_interval_or_without_references() -> None:

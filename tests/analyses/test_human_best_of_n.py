@@ -10,6 +10,7 @@ import rich.style  # noqa: F401 - draws from `random` when imported, which no te
 
 from analyses import human_best_of_n
 from evalsuite.datasets import load, parse_policy
+from evalsuite.errors import ConfigError
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.tables import Tables, from_columns
 
@@ -149,9 +150,25 @@ def test_three_bases_get_three_panels(released):
 def test_the_reading_gives_the_best_of_each_kind(rng):
     table, _ = compute(tables_of(SMALL), rng)
     said = human_best_of_n.reading(as_read_back(table))
-    assert "best-of-N 53.3% (1.3B best of 64 (rm3), at most 3.2 nats, SE 9.3%, n = 30)" in said
-    assert "PPO 50.0% (1.3B PPO (rm3), KL 9.4, SE" in said
-    assert "the base 33.3% (1.3B supervised, T=0.7, SE" in said
+    assert said.startswith("Preferred to the references, the surest policy of each kind: best-of-N")
+    # 16 of 30: a standard error of sqrt(.533 * .467 / 29) = 9.26%, times t(29) = 2.045.
+    assert (
+        "best-of-N 53.3% (1.3B best of 64 (rm3), at most 3.2 nats, 95% interval 34.4% to 72.3%, "
+        "n = 30)" in said
+    )
+    assert "PPO 50.0% (1.3B PPO (rm3), KL 9.4, 95% interval" in said
+    assert "the base 33.3% (1.3B supervised, T=0.7, 95% interval" in said
+
+
+def test_all_sizes_above_the_panel_have_their_number(released):
+    ax = human_best_of_n.plot(as_read_back(released.table)).axes[0]
+    assert {"8", "64", "128", "256", "512"} <= {text.get_text() for text in ax.texts}
+    assert "square-root scale" in ax.get_xlabel()
+
+
+def test_a_reference_that_is_no_policy_is_refused(rng):
+    with pytest.raises(ConfigError, match="reference is 'nope'; policies in the data: "):
+        compute(tables_of(SMALL), rng, reference="nope")
 
 
 def test_nothing_to_show_is_said(rng):

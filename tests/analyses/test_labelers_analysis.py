@@ -11,6 +11,7 @@ import pytest
 
 from analyses import labelers
 from evalsuite.datasets import load
+from evalsuite.errors import ConfigError
 from evalsuite.tables import Tables, from_columns
 
 REFERENCE = "reference_summary"
@@ -79,9 +80,10 @@ def test_batch_18_of_the_release(shared_data: Path) -> None:
     assert left_out == {}
     assert labelers.reading(table).startswith("11 labelers agree in 65.2% of 66 pairs of answers")
     figure = labelers.plot(table)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "agreement", "left preference", "confidence", "calibration",
-    ]  # fmt: skip
+    # Labelers met on three posts only: no panel of agreement, none of calibration.
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["left preference", "confidence"]
+    assert "estimates of too few clusters for an interval" in figure.get_supxlabel()
 
 
 def test_joins_by_hand() -> None:
@@ -151,7 +153,7 @@ def test_figure_of_a_large_crowd_names_only_the_flagged() -> None:
         zip(flagged["labeler"], flagged["quantity"], strict=True)
     )
     assert flagged["question"].notna().all()
-    assert "1 who prefers one side of the screen" in labelers.reading(table)
+    assert "1 labeler (“prefers one side of the screen”)" in labelers.reading(table)
     figure = labelers.plot(table)
     first, second = figure.axes[:2]
     named = {text.get_text() for text in first.texts} - {""}
@@ -176,8 +178,30 @@ def test_one_labeler_alone() -> None:
     rows = tables.comparisons[tables.comparisons["labeler"] == "l0"]
     rows = rows.assign(strength=np.nan, batch=None)
     table, _ = compute(Tables(summaries=tables.summaries, comparisons=rows))
-    assert labelers.reading(table) == (
-        "1 labelers, no two of whom answered the same comparison; nobody is flagged."
-    )
+    assert labelers.reading(table) == ("1 labeler, so nobody to agree with; nobody is flagged.")
     titles = [ax.get_title(loc="left") for ax in labelers.plot(table).axes]
     assert titles == ["left preference"]
+
+
+def test_nothing_to_draw_is_said() -> None:
+    """All ties, or identical texts: no answer counts, and the figure says so."""
+    tables = world(people=3)
+    ties = Tables(
+        summaries=tables.summaries,
+        comparisons=tables.comparisons.assign(choice=0.5, strength=np.nan),
+    )
+    same = Tables(
+        summaries=tables.summaries.assign(text="one text"),
+        comparisons=tables.comparisons.assign(strength=np.nan),
+    )
+    for nothing in (ties, same):
+        table, left_out = compute(nothing)
+        assert sum(left_out.values()) == len(tables.comparisons)
+        (text,) = labelers.plot(table).axes[0].texts
+        assert text.get_text() == "no labeler answered enough comparisons for an interval"
+        assert labelers.reading(table)
+
+
+def test_a_policy_to_watch_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="policy is 'nope'; policies in the data: "):
+        compute(world(), policy="nope")

@@ -112,13 +112,17 @@ def test_no_sweep_no_second_row():
     rows = [(f"p{i}", policy, "a b") for i in range(6) for policy in (REFERENCE, "policy")]
     table, _ = compute(tables(rows))
     assert len(rouge.plot(table).axes) == 3
-    assert rouge.reading(table) == "Policy has the highest ROUGE-L, 1.000."
+    assert (
+        rouge.reading(table)
+        == "policy has the highest ROUGE-L, 1.000 (95% interval 1.000 to 1.000)."
+    )
 
 
 def test_reading(data):
     table, _ = compute(data)
     assert rouge.reading(table) == (
-        "Policy has the highest ROUGE-L, 1.000, 6.7B supervised, T=1 the lowest, 0.333; "
+        "policy has the highest ROUGE-L, 1.000 (95% interval 1.000 to 1.000), "
+        "6.7B supervised, T=1 the lowest, 0.333; "
         "6.7B supervised goes from 0.667 at T=0 to 0.333 at T=1."
     )
     few = table.assign(low=np.nan)

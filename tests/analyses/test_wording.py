@@ -34,7 +34,7 @@ def test_intervals_say_their_level() -> None:
 
 
 def test_a_sentence_starts_with_a_capital_unless_with_a_name() -> None:
-    assert wording.sentence("the best of all") == "The best of all"
+    assert wording.sentence("the references are best") == "The references are best"
     assert wording.sentence("openai_1.3b is best") == "openai_1.3b is best"
     assert wording.sentence("") == ""
 
@@ -43,10 +43,18 @@ def test_the_surest_is_not_the_highest_of_few_labels() -> None:
     rates = pd.DataFrame(
         {"low": [0.52, 0.41, 0.45], "n": [22, 300, 40]}, index=["few", "many", "some"]
     )
-    best, among = wording.surest(rates)
-    assert best.name == "some"
-    assert among == " among those with 30 labels or more"
-    best, among = wording.surest(rates.loc[["many", "some"]])
-    assert (best.name, among) == ("some", "")
-    best, among = wording.surest(rates.loc[["few"]])
-    assert (best.name, among) == ("few", "")
+    assert wording.surest(rates).name == "some"
+    assert wording.among(rates) == " among those with 30 labels or more"
+    assert wording.among(rates, "ratings") == " among those with 30 ratings or more"
+    for names, best in ((["many", "some"], "some"), (["few"], "few")):
+        assert wording.surest(rates.loc[names]).name == best
+        assert wording.among(rates.loc[names]) == ""
+
+
+def test_only_what_has_an_interval_or_clusters_enough_is_drawn() -> None:
+    """Of four posts no interval exists; of nine that all agree there is none, but a rate."""
+    nan = math.nan
+    rows = pd.DataFrame(
+        {"value": [0.5, 1.0, 1.0, nan], "low": [0.4, nan, nan, nan], "n_clusters": [9, 9, 4, 0]}
+    )
+    assert wording.drawable(rows).tolist() == [True, True, False, False]
