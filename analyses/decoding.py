@@ -192,6 +192,7 @@ def plot(table: pd.DataFrame) -> Figure:
     style.note_table_only(fig, len(table) - len(drawn), "rate")
     style.note_errorbars(fig)
     if len(_models(cold)) > 1:  # last: labels are placed where the layout puts the points
+        _make_room(panels[0], float(cold["temperature"].max()))
         last = cold.sort_values("temperature").groupby(["domain", "model"]).tail(1)
         style.label_directly(
             panels[0], last["temperature"].tolist(), last["value"].tolist(),
@@ -261,6 +262,14 @@ def _rates(ax: Axes, over: pd.DataFrame, x: str, table: pd.DataFrame) -> None:
     ax.set_xlabel("top-p" if x == "top_p" else x)
     if len(models) == 1 and (x == "temperature" or len(_models(table)) > 1):
         style.title(ax, _model(over.iloc[0], table))
+
+
+def _make_room(ax: Axes, last: float) -> None:
+    """Room for the models' names to the right of the last points, without ticks."""
+    ticks = [tick for tick in ax.get_xticks() if 0 <= tick <= last]
+    low, high = ax.get_xlim()
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xlim(low, high + 0.5 * (high - low))
 
 
 def _head_to_head(ax: Axes, met: pd.DataFrame, table: pd.DataFrame) -> None:

@@ -36,6 +36,8 @@ DIFFERS = (
 SCORES: tuple[str, ...] = ()
 
 MAX_PANELS = 3
+_ROOM = 1.7
+"""End of the axis over the largest KL: what the names of lines need."""
 _LINE = 0.055
 """Height of a line of numbers above a panel, as a share of the panel."""
 
@@ -199,7 +201,7 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
         functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x)),
     )
     far = float(rows["kl_nats"].max())
-    ax.set_xlim(-0.001 * far, far * 1.35)
+    ax.set_xlim(-0.001 * far, far * _ROOM)
     for _, policy, points in _lines(rows):
         look = style.policy_style(policy)
         ax.plot(
@@ -212,7 +214,7 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
         for policy in rows.loc[rows["kind"] == kind, "policy"].head(1):
             marker = style.policy_style(str(policy)).marker
             ax.plot([], [], color=style.MUTED, marker=marker, ms=4, ls="none", label=name)
-    ticks = [t for t in (0, 1, 2, 4, 6, 9, 14, 20, 30, 50, 100) if t <= far * 1.35]
+    ticks = [t for t in (0, 1, 2, 4, 6, 9, 14, 20, 30, 50, 100) if t <= far * _ROOM]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     ax.set_xlabel("KL from the base, nats\n(square-root scale)")
@@ -222,7 +224,7 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
 def _mark_sizes(ax: Axes, rows: pd.DataFrame) -> int:
     """N at its KL bound above the panel, on two lines where one has no room; lines used."""
     sizes = sorted(rows.loc[rows["kind"] == "best_of_n", "N"].unique())
-    room = 15 / (ax.get_position().width * ax.figure.get_size_inches()[0] * 72)
+    room = 14 / (ax.get_position().width * ax.figure.get_size_inches()[0] * 72)
     span = np.sqrt(ax.get_xlim()[1])
     taken = [-1.0, -1.0]
     for n in sizes:
