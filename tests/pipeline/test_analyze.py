@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -159,6 +160,17 @@ def test_a_bare_setting_reaches_every_analysis_that_has_it(world: Tables, tmp_pa
     run_analyses(["agreement", "decoding"], world, tmp_path, overrides=["level=0.8", "minimum=2"])
     for name in ("agreement", "decoding"):
         assert pd.read_csv(tmp_path / name / "table.csv")["level"].unique().tolist() == [0.8]
+
+
+def test_a_split_of_one_domain_only(world: Tables, tmp_path: Path) -> None:
+    tldr = world.comparisons["domain"] == "tldr"
+    only = world.comparisons["split"].where(~tldr, "mine")
+    tables = dataclasses.replace(world, comparisons=world.comparisons.assign(split=only))
+    run = run_analyses(["preference"], tables, tmp_path, overrides=["splits=mine"])
+    assert set(run.written) == {"preference"}
+    assert "split" in run.skipped["preference-cnndm"]
+    with pytest.raises(EvalsuiteError, match=r"^preference: .*split"):
+        run_analyses(["preference"], tables, tmp_path, overrides=["splits=nobodys"])
 
 
 def test_output_folder_below_a_file(tmp_path: Path) -> None:
