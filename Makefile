@@ -21,9 +21,9 @@ check: setup  ## style and types
 	$(BIN)/mypy --strict evalsuite
 
 gallery: setup  ## figures of the real labels in DATA, into reports/gallery
-	$(BIN)/evalsuite analyze all --data $(DATA)/tldr_feedback/pairs_batch3_to_10.jsonl --out reports/gallery/training_pairs
+	$(BIN)/evalsuite analyze preference length_control human_best_of_n --data $(DATA)/tldr_feedback/pairs_batch3_to_10.jsonl --out reports/gallery/training_pairs
 	$(BIN)/evalsuite analyze all --data $(DATA)/tldr_feedback/comparisons --out reports/gallery/evaluation
-	$(BIN)/evalsuite analyze all --data $(DATA)/tldr_posts/posts.jsonl --out reports/gallery/judged_posts
+	$(BIN)/evalsuite analyze preference length_control agreement copying rouge --data $(DATA)/tldr_posts/posts.jsonl --out reports/gallery/judged_posts
 	$(BIN)/evalsuite analyze all --data $(DATA)/summeval/summeval.jsonl --out reports/gallery/summeval
 	$(BIN)/evalsuite analyze length_control --data $(DATA)/alpaca_eval/annotations.csv.gz --set form=alpaca_eval --out reports/gallery/alpaca_eval
 
