@@ -197,8 +197,8 @@ def note(target: Figure | Axes, text: str) -> None:
     while len(lines) > 1 and len(closer := textwrap.wrap(text, letters - 1)) == len(lines):
         lines, letters = closer, letters - 1
     fig.supxlabel(
-        "\n".join(lines).replace(_NO_BREAK, " "), fontsize=SMALL - 0.5, color=MUTED, x=0.995, ha="right",
-        fontfamily="DejaVu Sans",
+        "\n".join(lines).replace(_NO_BREAK, " "), fontsize=SMALL - 0.5, color=MUTED, x=0.995,
+        ha="right", fontfamily="DejaVu Sans",
     )  # fmt: skip
 
 
