@@ -164,7 +164,7 @@ def reading(table: pd.DataFrame) -> str:
     slope = found.iloc[0]
     if math.isnan(slope["value"]):
         return f"The effect of length cannot be told here: {slope['method']}."
-    known = f"{slope['value']:.2f}, {wording.interval(slope, '.2f')}, n = {slope['n']:,}"
+    known = f"{slope['value']:.4f}, {wording.interval(slope, '.2f')}, n = {slope['n']:,}"
     if slope["quantity"] == COEFFICIENT:
         twice = expit(slope["value"] * math.log(2))
         text = (
@@ -173,7 +173,9 @@ def reading(table: pd.DataFrame) -> str:
         )
     else:
         likes = "longer" if slope["value"] > 0 else "shorter"
-        text = f"With a typical policy {likes} answers are preferred (slope {known})"
+        shown = slope["low"] > 0 or slope["high"] < 0
+        effect = f"{likes} answers are preferred" if shown else "length has no effect that shows"
+        text = f"With a typical policy {effect} (slope {known})"
     changes = table[(table["quantity"] == CHANGE) & table["low"].notna()].set_index("policy")
     enough = changes[changes["n"] >= IN_BIN]
     against = table.loc[table["quantity"] == CONTROLLED, "against"]

@@ -144,7 +144,7 @@ def test_figure_and_reading_of_released_labels(released):
     # sigmoid(0.8732 ln 2) = 2^0.8732 / (1 + 2^0.8732) = 1.8318 / 2.8318 = 64.7%.
     assert length_control.reading(table) == (
         "Of two summaries of equally good policies the one twice as long is preferred in 64.7% of "
-        "comparisons (length coefficient 0.87, 95% interval 0.73 to 1.01, n = 5,218); at equal "
+        "comparisons (length coefficient 0.8732, 95% interval 0.73 to 1.01, n = 5,218); at equal "
         "length the rate of 1.3B PPO (rm3), KL 9.4 against the references moves most among "
         "policies with 30 comparisons, from 52.6% to 43.4%."
     )
@@ -358,3 +358,18 @@ def test_published_length_controlled_rates(shared_data: Path):
     error = 100 * found["value"] - published["length_controlled_win_rate"]
     assert math.sqrt((error**2).mean()) <= 1.3
     assert found["value"].corr(published["length_controlled_win_rate"]) >= 0.998
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.5, 1.5, "With a typical policy longer answers are preferred (slope 1.0000"),
+        (-1.0, 3.0, "With a typical policy length has no effect that shows (slope 1.0000"),
+    ],
+)
+def test_a_slope_is_called_an_effect_only_where_it_shows(
+    low: float, high: float, said: str
+) -> None:
+    row = {"value": 1.0, "se": 0.5, "low": low, "high": high, "level": 0.95, "n": 9}
+    table = pd.DataFrame([{"quantity": length_control.LOCATION, "policy": "x", **row}])
+    assert length_control.reading(table).startswith(said)

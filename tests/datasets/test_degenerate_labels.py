@@ -171,7 +171,7 @@ LENGTHS = [
            0.5, NAN, NAN, 40, {},
            f"{TOLD}undefined: separation: policies and length together predict every comparison."),
     # ties at every length: length does nothing, and both are as good
-    Length("all ties", {"choice": 0.5}, 0.5, 0.5, 0, 40, {}, "length coefficient 0.00"),
+    Length("all ties", {"choice": 0.5}, 0.5, 0.5, 0, 40, {}, "length coefficient 0.0000"),
     # nothing to control for: the controlled rate is the raw one
     Length("equal lengths", {"left": lambda i: f"left {i:02}", "right": lambda i: f"term {i:02}"},
            0.5, 0.5, NAN, 40, {},
