@@ -370,6 +370,6 @@ def test_published_length_controlled_rates(shared_data: Path):
 def test_a_slope_is_called_an_effect_only_where_it_shows(
     low: float, high: float, said: str
 ) -> None:
-    row = {"value": 1.0, "se": 0.5, "low": low, "high": high, "level": 0.95, "n": 9}
+    row = {"against": "y", "value": 1.0, "se": 0.5, "low": low, "high": high, "level": 0.95, "n": 9}
     table = pd.DataFrame([{"quantity": length_control.LOCATION, "policy": "x", **row}])
     assert length_control.reading(table).startswith(said)
