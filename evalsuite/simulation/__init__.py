@@ -19,9 +19,9 @@ What is true in it
     agreement, where length control converges, ratings.
 
 How it is used
-    `write_release(folder, WorldConfig(seed=0))` writes files in the release's format. Later parts
-    of the suite train small models on the same world and ask `answer`, the simulated labelers,
-    about the summaries they write. About 400 words; TL;DR posts are under 100 words.
+    `write_release(folder, WorldConfig(seed=0))` writes files in the release's format. `answer` asks
+    the simulated labelers about any two texts of a post, whoever wrote them. About 400 words; TL;DR
+    posts are under 100 words.
 
 Modules: language (words, sentences), ragged (rows of tokens), plans (facts to words), world
 (posts, utility), policies and roster (who writes), labelers (who answers), design (what is
