@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import Floats
 from evalsuite.stats.estimate import MIN_CLUSTERS, Estimate, row, t_interval, undefined
-from evalsuite.stats.preference import NEGLIGIBLE_SE, Interval, preference_rate
+from evalsuite.stats.preference import NEGLIGIBLE_SE, Interval, pooled_rate, preference_rate
 from evalsuite.stats.votes import Others, Votes
 
 Ties = Literal["half", "drop"]
@@ -64,11 +64,9 @@ def labeler_agreement(
     if total == 0:
         return undefined("no comparison has two labelers", level=level)
     if cluster == "post":
-        counts = np.column_stack([agree, pairs - agree]).astype(np.int64).ravel()
-        return preference_rate(
-            np.repeat(np.tile([1.0, 0.0], votes.items), counts),
-            clusters=np.repeat(np.repeat(votes.item_posts(), 2), counts),
-            interval=interval, level=level, rng=rng, resamples=resamples,
+        return pooled_rate(
+            agree, pairs, clusters=votes.item_posts(), interval=interval, level=level, rng=rng,
+            resamples=resamples,
         )  # fmt: skip
     value = float(agree.sum()) / total
     dyads = _dyads(votes, others)
@@ -241,17 +239,20 @@ def disattenuate(accuracy: Estimate, agreement: Estimate, *, level: float = 0.95
 
 
 def _dyads(votes: Votes, others: Others) -> pd.DataFrame:
-    """One row a pair of votes on one item by labelers a < b: post, agree, pairs (1)."""
+    """One row an item and two labelers a < b on it: post, pairs of votes, how many agree."""
     met = others.votes > 0
     sides = pd.DataFrame(
         {"item": votes.item, "post": votes.post, "labeler": votes.labeler, "first": votes.first}
-    )[met]
+    )[met].astype({"first": "float64"})
+    by = sides.groupby(["item", "labeler"], as_index=False)
+    sides = by.agg(post=("post", "first"), votes=("first", "size"), first=("first", "sum"))
     both = sides.merge(sides.drop(columns="post"), on="item", suffixes=("_a", "_b"))
     both = both[both["labeler_a"] < both["labeler_b"]]
-    agree = (both["first_a"] == both["first_b"]).astype(float)
-    return pd.DataFrame(
-        {"post": both["post"], "a": both["labeler_a"], "b": both["labeler_b"], "agree": agree}
-    ).assign(pairs=1.0)
+    pairs = (both["votes_a"] * both["votes_b"]).astype("float64")
+    agree = both["first_a"] * both["first_b"]
+    agree += (both["votes_a"] - both["first_a"]) * (both["votes_b"] - both["first_b"])
+    people = {"post": both["post"], "a": both["labeler_a"], "b": both["labeler_b"]}
+    return pd.DataFrame({**people, "agree": agree, "pairs": pairs})
 
 
 def _dyadic_variance(dyads: pd.DataFrame) -> tuple[float, int, float]:

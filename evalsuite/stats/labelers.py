@@ -23,7 +23,7 @@ from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import Codes, Floats, cluster_codes
 from evalsuite.stats.estimate import Estimate, t_interval, undefined
 from evalsuite.stats.means import cluster_mean
-from evalsuite.stats.preference import NEGLIGIBLE_SE, preference_rate
+from evalsuite.stats.preference import NEGLIGIBLE_SE, pooled_rate, preference_rate
 from evalsuite.stats.votes import Votes
 
 
@@ -202,10 +202,7 @@ def _spread(values: Floats, posts: Codes) -> Callable[[float], Estimate]:
 
 
 def _peers(pairs: Floats, agree: Floats, posts: Codes) -> Callable[[float], Estimate]:
-    counts = np.column_stack([agree, pairs - agree]).astype(np.int64).ravel()
-    wins = np.repeat(np.tile([1.0, 0.0], len(posts)), counts)
-    clusters = np.repeat(np.repeat(posts, 2), counts)
-    return lambda level: preference_rate(wins, clusters=clusters, level=level)
+    return lambda level: pooled_rate(agree, pairs, clusters=posts, level=level)
 
 
 def _gap(

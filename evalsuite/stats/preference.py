@@ -2,7 +2,8 @@
 
 Everything here takes wins in [0, 1] (a tie is a half, a soft preference its share) and returns
 `Estimate`s. `pairwise_rates` does for all pairs of policies at once what `preference_rate` does
-for one; they share `_estimate`, so their numbers are the same (tests hold one against the other).
+for one, `pooled_rate` for rows that are counted instead of listed; they share `_robust` and
+`_wilson`, so their numbers are the same (tests hold one against the other).
 Coverage of the intervals is simulated in tests/stats/test_coverage_rates.py: change a correction
 only with that test in hand.
 """
@@ -87,22 +88,60 @@ def preference_rate(
     moments = _Moments(
         float(found.mean[0]), float(found.variance[0]), n, groups, float(found.df[0])
     )
+    plain = clusters is None
     if interval == "bootstrap" and not _agree(moments):
         assert rng is not None
         if not isinstance(codes, np.ndarray):
             raise StatisticsError("bootstrap has two-way clusters; allowed one grouping")
+        name = f"bootstrap {method}" if plain else f"cluster bootstrap {method}"
         sums, sizes = cluster_sums(y, codes), cluster_sums(np.ones(n), codes)
-        draws = cluster_bootstrap(
-            lambda w: (w @ sums) / (w @ sizes), codes, rng=rng, resamples=resamples
-        )
-        name = f"bootstrap {method}" if clusters is None else f"cluster bootstrap {method}"
-        return percentile_interval(
-            moments.value, draws, n=n, n_clusters=groups, method=name, level=level, df=moments.df
-        )
-    plain = clusters is None
+        return _bootstrap(moments, sums, sizes, name, level, rng, resamples)
     if interval == "wilson":
         return _wilson(moments, method, level, plain=plain)
     return _robust(moments, method, level, plain=plain)
+
+
+def pooled_rate(
+    wins: ArrayLike,
+    totals: ArrayLike,
+    *,
+    clusters: ArrayLike,
+    cluster_name: str = "post",
+    interval: Interval = "robust",
+    level: float = 0.95,
+    rng: np.random.Generator | None = None,
+    resamples: int = 2000,
+) -> Estimate:
+    """Preference rate of counts: `preference_rate` of rows that are summed, not listed.
+
+    wins, totals: (k,) sums of wins and whole numbers of rows, clusters: (k,) their labels. The
+    result is that of `totals` single rows each, but pairs of m votes on one comparison are
+    m(m-1)/2, too many to list where m is in the thousands. Rows of total 0 do not count.
+
+    Raises StatisticsError where wins are not within 0 and totals, and as `preference_rate`.
+    """
+    _check_interval(interval, rng)
+    won, size = np.asarray(wins, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    if won.shape != size.shape or not ((won >= 0) & (won <= size)).all():
+        raise StatisticsError("wins are not within 0 and totals; allowed sums of shares")
+    codes, _ = cluster_codes(clusters, len(won))
+    codes, groups = cluster_codes(codes[size > 0], int((size > 0).sum()))
+    sums, sizes = cluster_sums(won[size > 0], codes), cluster_sums(size[size > 0], codes)
+    n = sizes.sum()
+    if n == 0:
+        return undefined("no comparisons", level=level)
+    value, share, variance = float(sums.sum() / n), sizes / n, math.nan
+    if groups > 1:
+        effect = (sums - value * sizes) / n / (1 - share)
+        variance = float(effect @ effect) * (groups - 1) / groups
+    moments = _Moments(value, variance, int(n), groups, 1 / float(share @ share) - 1)
+    method = f"by {cluster_name}"
+    if interval == "bootstrap" and not _agree(moments):
+        assert rng is not None
+        name = f"cluster bootstrap {method}"
+        return _bootstrap(moments, sums, sizes, name, level, rng, resamples)
+    estimator = _wilson if interval == "wilson" else _robust
+    return estimator(moments, method, level, plain=False)
 
 
 def paired_difference(
@@ -238,12 +277,15 @@ def pairwise_rates(
         groups[0][0] if len(groups) == 1 else tuple(code for code, _ in groups)
     )
     found = jackknife_moments(wins, codes, groups=pair.astype(np.int64), n_groups=len(keys))
-    known = np.bincount(pair, weights=groups[0][1].astype(np.float64), minlength=len(keys)) > 0
+    named = [np.bincount(pair, has.astype(np.float64), len(keys)) > 0 for _, has in groups]
+    known = np.logical_or.reduce(named)
     by = f"by {cluster_name}" + (", two-way" if len(names) > 1 else "")
     out = []
     for i, key in enumerate(np.asarray(keys)):
         a, b = labels[key // len(labels)], labels[key % len(labels)]
         method = by if known[i] else f"rows as clusters (no {cluster_name} ids)"
+        if known[i] and (absent := [n for n, has in zip(names, named, strict=True) if not has[i]]):
+            method += f" (no {absent[0]} ids)"
         for policy, other, value in ((a, b, found.mean[i]), (b, a, 1 - found.mean[i])):
             if against is not None and other != against:
                 continue
@@ -265,6 +307,20 @@ def _robust(moments: _Moments, method: str, level: float, *, plain: bool) -> Est
     return t_interval(
         moments.value, math.sqrt(moments.variance), n=moments.n, n_clusters=moments.n_clusters,
         method=name, level=level, bounds=(0.0, 1.0), df=moments.df,
+    )  # fmt: skip
+
+
+def _bootstrap(
+    moments: _Moments, sums: Floats, sizes: Floats, method: str, level: float,
+    rng: np.random.Generator, resamples: int,
+) -> Estimate:  # fmt: skip
+    """Expanded percentiles of the rate from sums of wins and rows of each cluster."""
+    draws = cluster_bootstrap(
+        lambda w: (w @ sums) / (w @ sizes), np.arange(len(sums)), rng=rng, resamples=resamples
+    )
+    return percentile_interval(
+        moments.value, draws, n=moments.n, n_clusters=moments.n_clusters, method=method,
+        level=level, df=moments.df,
     )  # fmt: skip
 
 

@@ -343,3 +343,16 @@ def test_disattenuation_of_nothing_is_nothing() -> None:
 def test_errors_name_what_is_allowed(call, text: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(StatisticsError, match=text):
         call(votes_of(ROWS))
+
+
+@pytest.mark.parametrize("cluster", ["post", "labeler", "both"])
+def test_a_crowd_on_one_comparison_is_counted_not_listed(rng, cluster):
+    # 300,000 answers to one question would be 4e10 pairs. Half of eight people say each:
+    # m = 37,500 votes a person, pairs of different people 28 m^2, agreeing 2 x 6 m^2.
+    n = 300_000
+    votes = collect_votes(
+        ["yes"] * n, ["no"] * n, np.arange(n) % 8 % 2, labeler=[f"w{i % 8}" for i in range(n)]
+    )
+    got = labeler_agreement(votes, cluster=cluster)
+    assert got.n == 28 * 37_500**2
+    assert got.value == pytest.approx(12 / 28, rel=1e-12)

@@ -15,7 +15,13 @@ from statsmodels.stats.proportion import proportion_confint
 
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.estimate import Estimate
-from evalsuite.stats.preference import orient, paired_difference, pairwise_rates, preference_rate
+from evalsuite.stats.preference import (
+    orient,
+    paired_difference,
+    pairwise_rates,
+    pooled_rate,
+    preference_rate,
+)
 
 POSTS = ["a", "a", "a", "b", "b", "c", "d", "e", "f"]
 WINS = [1, 1, 0, 0, 0.5, 1, 1, 0, 1]
@@ -336,3 +342,49 @@ def test_the_whole_release_takes_seconds(rng):
     found = pairwise_rates(table)
     assert len(found) == 40 * 39
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("interval", ["robust", "wilson", "bootstrap"])
+def test_counted_rows_are_listed_rows(rng, interval):
+    totals = rng.integers(0, 6, 40)
+    wins, posts = rng.binomial(totals, 0.6), rng.integers(0, 12, 40)
+    posts[totals == 0] = 99  # a cluster without rows is none
+    listed = np.concatenate(
+        [[1.0] * w + [0.0] * (t - w) for w, t in zip(wins, totals, strict=True)]
+    )
+    options = {"interval": interval, "level": 0.9}
+    got, expected = (
+        rate(*given, rng=np.random.default_rng(1), **options)
+        for rate, given in (
+            (lambda w, t, **o: pooled_rate(w, t, clusters=posts, **o), (wins, totals)),
+            (lambda w, **o: preference_rate(w, clusters=np.repeat(posts, totals), **o), (listed,)),
+        )
+    )
+    assert got.method == expected.method
+    assert got[:-1] == pytest.approx(expected[:-1], rel=1e-12)
+
+
+def test_counted_rows_that_agree_or_are_not_there():
+    # Six posts, all wins: Wilson with one observation a post, as for listed rows.
+    got = pooled_rate([3] * 6, [3] * 6, clusters=range(6))
+    assert got == preference_rate([1.0] * 18, clusters=np.repeat(range(6), 3))
+    assert math.isnan(pooled_rate([2, 1], [3, 2], clusters=["a", "a"]).se)  # one post
+    none = pooled_rate([0], [0], clusters=["a"])
+    assert (none.n, none.method) == (0, "undefined: no comparisons")
+    with pytest.raises(StatisticsError, match="wins are not within 0 and totals; allowed sums"):
+        pooled_rate([4], [3], clusters=["a"])
+
+
+def test_two_way_clusters_say_which_ids_are_missing(rng):
+    table = random_comparisons(rng, policies=2)
+    both = {"cluster_column": ("item", "labeler"), "cluster_name": "post and labeler"}
+    none = pd.Series([None] * len(table), dtype="str")
+    methods = [
+        pairwise_rates(table.assign(**dict.fromkeys(missing, none)), **both)["method"].iloc[0]
+        for missing in ((), ("labeler",), ("item",), ("item", "labeler"))
+    ]
+    two = "cluster-robust by post and labeler, two-way"
+    assert [method.split(", t(")[0] for method in methods] == [
+        two, f"{two} (no labeler ids)", f"{two} (no item ids)",
+        "robust, rows as clusters (no post and labeler ids)",
+    ]  # fmt: skip
