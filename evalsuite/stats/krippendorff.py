@@ -133,7 +133,7 @@ def _count(
     units: ArrayLike, values: ArrayLike, scale: Scale, clusters: ArrayLike | None
 ) -> tuple[Floats, Codes, Floats]:
     """Counts n_uc (units with two values or more, distinct values), unit's cluster, the values."""
-    given = pd.Series(np.asarray(values))
+    given = pd.Series(values)  # numpy would make the text "nan" of a missing name
     if len(np.asarray(units)) != len(given):
         raise StatisticsError(
             f"units has {len(np.asarray(units))} rows, values {len(given)}; allowed equal"

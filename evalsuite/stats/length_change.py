@@ -18,7 +18,7 @@ from scipy.special import expit
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import cluster_codes, robust_covariance
 from evalsuite.stats.estimate import Estimate, t_interval, undefined
-from evalsuite.stats.length_control import LengthControl
+from evalsuite.stats.length_control import NEGLIGIBLE_SE, LengthControl
 from evalsuite.stats.length_control_joint import JointLengthControl
 
 Floats = NDArray[np.float64]
@@ -44,6 +44,7 @@ def length_control_changes(
     (delta method) less that on the raw rate; rows of a cluster are added before squaring.
 
     Undefined, with the reason, without direct comparisons or without a controlled rate. No SE
+    where the controlled rate has none for its labels lie on the fit (nothing but ties), and none
     where policies linked to each other are not linked to the anchor: the coefficient then also
     rests on comparisons whose strengths are not on the anchor's scale.
 
@@ -96,6 +97,10 @@ def length_control_changes(
         influence *= controlled.value * (1.0 - controlled.value)
         influence -= np.where(direct, (win - raw) / n, 0.0)
         variance = robust_covariance(influence[used], inside[0] if len(inside) == 1 else inside)
+        if variance[0, 0] < NEGLIGIBLE_SE**2 and math.isnan(controlled.se):
+            method, nan = f"{method}; no interval: every label is exactly as fitted", math.nan
+            out[policy] = Estimate(change, nan, nan, nan, level, n, units, method)
+            continue
         out[policy] = t_interval(
             change, math.sqrt(variance[0, 0]), method=method, bounds=(-1.0, 1.0), **counts
         )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from evalsuite.errors import StatisticsError
@@ -47,7 +48,8 @@ def cluster_mean(
     scores = scores[known]
     labels = None
     if clusters is not None:
-        labels = np.asarray(clusters)
+        # Not through numpy, which would make the text "nan" of a missing label in a list.
+        labels = pd.Series(clusters)
         if len(labels) != len(known):
             raise StatisticsError(
                 f"clusters has {len(labels)} labels for {len(known)} rows; allowed one a row"

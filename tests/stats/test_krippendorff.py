@@ -168,3 +168,8 @@ def test_choices_enter_both_ways_round() -> None:
 def test_errors_name_what_is_allowed(call, text: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(StatisticsError, match=text):
         call()
+
+
+def test_missing_name_in_a_list_is_no_value():
+    # numpy would turn this list into texts, "nan" among them. One unit is left: 2 values.
+    assert krippendorff_alpha([1, 1, 2, 2], ["a", float("nan"), "a", "b"]).n == 2

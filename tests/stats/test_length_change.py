@@ -188,3 +188,13 @@ def test_joint_form_of_a_policy_that_always_wins(rng):
     found = joint_changes(fit)
     assert found["a"].se > 0
     assert found["b"].method == "undefined: every preference of the policy goes one way"
+
+
+def test_ties_alone_have_no_error(rng):
+    left, right = ["a"] * 40, ["reference_summary"] * 40
+    x, choice = rng.normal(size=40), np.full(40, 0.5)
+    fit = fit_length_control(left, right, x, choice)
+    got = length_control_changes(fit, left, right, x, choice)["a"]
+    assert (got.value, got.n) == (0, 40)
+    assert np.isnan([got.se, got.low, got.high]).all()
+    assert got.method.endswith("no interval: every label is exactly as fitted")

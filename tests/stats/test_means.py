@@ -87,3 +87,9 @@ def test_nothing_is_undefined():
 def test_refusals(values, clusters, text):
     with pytest.raises(StatisticsError, match=text):
         cluster_mean(values, clusters=clusters)
+
+
+def test_missing_label_in_a_list_is_no_name():
+    # numpy would turn this list into the texts "a" and "nan".
+    with pytest.raises(StatisticsError, match="clusters has a missing label"):
+        cluster_mean([1, 2], clusters=["a", math.nan])
