@@ -123,7 +123,9 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
         add("disattenuated", corrected, name)
     table = pd.DataFrame(rows)
     table.insert(1, "pairs", used)
-    return Result(table, {f"agreement: {k}": n for k, n in votes.left_out.items()})
+    others = len(tables.comparisons) - len(comparisons)
+    left_out = {f"comparisons other than {used} with itself": others} if others else {}
+    return Result(table, {f"agreement: {k}": n for k, n in (left_out | votes.left_out).items()})
 
 
 def votes_of(tables: Tables, comparisons: pd.DataFrame) -> tuple[Votes, pd.DataFrame]:

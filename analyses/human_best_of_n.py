@@ -49,7 +49,7 @@ class Options:
     reference: the policy that the others are held against.
     splits: splits of the comparisons to use, e.g. [valid2]; empty: all.
     temperature: of the base policy that best-of-N draws from; a base whose name states no
-        temperature is taken as it is.
+        temperature is taken as it is, unless it states a top-p.
     min_comparisons: fewer direct comparisons than this and a policy is left out, and counted.
     level: coverage of the intervals.
     """
@@ -85,7 +85,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     facts = tables.policies.set_index("policy")
     facts = facts.rename(columns={"method": "kind", "best_of_n": "N"})
     rates = rates.join(
-        facts[["kind", "base", "objective", "temperature", "N", "kl_nats"]], "policy"
+        facts[["kind", "base", "objective", "temperature", "top_p", "N", "kl_nats"]], "policy"
     )
 
     best, ppo = rates["kind"] == "best_of_n", rates["kind"] == "ppo"
@@ -94,6 +94,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     bases = set(rates.loc[best, "base"])
     tempered = rates["temperature"].isna() | np.isclose(rates["temperature"], options.temperature)
     plain = rates["policy"].isin(bases) | rates["base"].isin(bases)
+    tempered &= rates["top_p"].isna()  # best-of-N does not draw from a nucleus
     base = plain & tempered & ~best & ~ppo & rates["objective"].isna()
     kept = (best | (ppo & rates["base"].isin(bases) & ~no_kl) | base).astype(bool)
     left_out["comparisons of policies that are no best-of-N, PPO or base of one"] = int(

@@ -63,7 +63,8 @@ def means_by_policy(
 
 def _identity(policy: str) -> str:
     parsed = parse_policy(policy)
-    return policy if parsed.method == "other" else repr(parsed)
+    # Without a base (lead-3, title) all that is parsed is the kind of policy, not which it is.
+    return policy if parsed.base is None or parsed.method == "other" else repr(parsed)
 
 
 def shown(table: pd.DataFrame) -> list[str]:

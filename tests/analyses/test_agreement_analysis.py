@@ -101,6 +101,9 @@ def test_which_pairs() -> None:
     assert set(compute(few, policy="a")[0]["pairs"]) == {"a"}
     many = small([("x", "yy", 0.0, "ann")] * agreement.ENOUGH)
     assert set(compute(many)[0]["pairs"]) == {"a"}
+    more = pd.concat([few.comparisons, few.comparisons.assign(right_policy="b")])
+    both = Tables(summaries=few.summaries, comparisons=more)
+    assert compute(both, policy="a")[1] == {"agreement: comparisons other than a with itself": 2}
     with pytest.raises(ConfigError, match=r"policy is 'b'; policies that met themselves .*: a$"):
         compute(few, policy="b")
     other = Tables(

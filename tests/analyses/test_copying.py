@@ -142,3 +142,12 @@ def test_nothing_to_measure(data):
 
 def test_not_missing(data):
     assert copying.missing(data) is None
+
+
+def test_policies_without_a_base_stay_apart():
+    # Names of extractive policies all parse to the same: extractive, and nothing else.
+    names = ["lead-3", "title", "human_editor", "editor"]
+    rows = [(f"p{i}", name, "one two three") for name in names for i in range(6)]
+    table, _ = compute(tables(rows, {f"p{i}": POST for i in range(6)}))
+    counts = table[table["quantity"] == "copying"].set_index("policy")["n"]
+    assert counts.to_dict() == dict.fromkeys(names, 6)

@@ -182,3 +182,9 @@ def test_nothing_to_show_is_said(rng):
     assert human_best_of_n.missing(none) == reason
     assert human_best_of_n.missing(Tables()) == reason
     assert human_best_of_n.missing(tables) is None
+
+
+def test_a_nucleus_is_no_base(rng):
+    table, left_out = compute(tables_of({**SMALL, "sup4_p.95": (20, 30)}), rng)
+    assert "sup4_p.95" not in set(table["policy"])
+    assert left_out["comparisons of policies that are no best-of-N, PPO or base of one"] == 72
