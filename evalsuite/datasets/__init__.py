@@ -67,10 +67,11 @@ def load(
 
     format: a key of `FORMATS`, or "auto" to tell it from each file's first row. field_map: {our
     field: your column} and choice_map {your value: "left", "right" or "tie"} are for your own data
-    (see `own` and `choices`). on_error: "raise" stops at the first bad row; "skip" goes on, counts
-    the refused rows in `left_out` and, where `rejected_path` is given, writes them there as JSON
-    lines {file, line, reason, row}. The file is only made when a row was refused. progress: a
-    function (see `Report`), or a rich progress display, which gets one task.
+    (see `own` and `choices`); a choice map that no row uses is an error. on_error: "raise" stops
+    at the first bad row; "skip" goes on, counts the refused rows in `left_out` and, where
+    `rejected_path` is given, writes them there as JSON lines {file, line, reason, row}. The file
+    is only made when a row was refused. progress: a function (see `Report`), or a rich progress
+    display, which gets one task.
 
     Labels that one labeler gave twice are dropped and counted, and so is a file whose very bytes
     came before: labels without a labeler cannot be told apart otherwise. In a folder, files of no
@@ -98,6 +99,8 @@ def load(
             files.write_refused(Path(rejected_path), loader.refused)
     if loader.builder.empty:
         raise loader.nothing(many)
+    if (unused := loader.own.coding.unused()) is not None:
+        raise unused
     return loader.builder.tables(loader.sources)
 
 

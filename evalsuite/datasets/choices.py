@@ -2,8 +2,11 @@
 
 A choice is a number from 0 to 1, one of `WORDS` in any case, or the name of one of the row's two
 policies. What means two things (a policy on the right called "a") is refused, and so is a JSON
-boolean, which names no side. A choice map says what else means which side; it goes before the
-rest, and where it names a number, no other number means anything.
+boolean, which names no side.
+
+A choice map says what means which side. Beside it no word of `WORDS` means anything ("A" mapped to
+right must not leave "B" at right too), and where it names a number, no other number does. The
+names of policies still do, since a map cannot say them row by row, unless it names one of the two.
 
 Data coded 1 (left) and 2 (right) would be read the wrong way round if its 2s were only skipped:
 `Coding.misread` finds such files. What may be changed: `WORDS`. Proved by
@@ -28,7 +31,8 @@ WORDS = SIDES | {
     "draw": 0.5, "both": 0.5, "tie (bothbad)": 0.5,
 }  # fmt: skip
 NUMBERS = "0 (left) to 1 (right)"
-MEANING = "left, right, a, b, model_a, model_b, tie, a policy's name"
+NAME = "a policy's name"
+MEANING = f"left, right, a, b, model_a, model_b, tie, {NAME}"
 ODD_SHARE = 0.1
 """More numbers outside 0 to 1 than this share are a coding of their own, not slips."""
 
@@ -62,20 +66,23 @@ class Coding:
                 raise ConfigError(f"choice {value!r} is mapped twice")
             self._map[_key(value)] = SIDES[side]
         self._numbers_mapped = any(_number(key) is not None for key in self._map)
-        mapped = ", ".join(f"{value} ({side})" for value, side in choice_map.items())
-        numbers = () if self._numbers_mapped else (NUMBERS,)
-        self._allowed = ", ".join((*filter(None, [mapped]), *numbers, MEANING))
+        self._named = ", ".join(f"{value} ({side})" for value, side in choice_map.items())
+        numbers = "" if self._numbers_mapped else NUMBERS
+        self._allowed = _list(filter(None, (self._named, numbers, NAME if self._map else MEANING)))
+        self._used = False
         self._inside, self._outside = Counter[float](), Counter[float]()
 
     def read(self, row: Row) -> float:
         """The choice of one row, 0 (left) to 1 (right). Raises DataError."""
         value = row.get("choice")
         if value is not None and self._map and (mapped := self._map.get(_key(value))) is not None:
+            self._used = True
             return mapped
         number = _stated_number(row, value)
         if number is not None and not self._numbers_mapped:
             (self._inside if 0 <= number <= 1 else self._outside)[number] += 1
-        found = {*self._numbers(number), *_words(value), *_policies(row, value)}
+        words = [] if self._map else _words(value)
+        found = {*self._numbers(number), *words, *self._policies(row, value)}
         if len(found) == 1:
             return found.pop()
         if found:
@@ -86,6 +93,17 @@ class Coding:
     def _numbers(self, number: float | None) -> list[float]:
         known = number is not None and 0 <= number <= 1 and not self._numbers_mapped
         return [number] if known else []  # type: ignore[list-item]
+
+    def _policies(self, row: Row, value: object) -> list[float]:
+        sides = (row.get("left_policy"), row.get("right_policy"))
+        return [] if any(_key(side) in self._map for side in sides) else _policies(row, value)
+
+    def unused(self) -> DataError | None:
+        """The error for a map of which no row read so far had any value."""
+        if not self._map or self._used:
+            return None
+        problem = f"choice map: no row's choice is {self._named}"
+        return DataError(problem, field="choice", allowed="values that the choice column has")
 
     def _hint(self, value: object, number: float | None) -> str:
         example = "VALUE=left"

@@ -89,7 +89,7 @@ def test_unclear_names(left: str, right: str, choice: object, says: str, tmp_pat
 
 def test_a_map_goes_before_words_and_numbers(tmp_path: Path) -> None:
     coded = {"1": "left", "2": "right", "0": "tie", "a": "right", "true": "right"}
-    path = jsonl(tmp_path / "x.jsonl", 1, 2.0, "2", 0, "A", True, "left")
+    path = jsonl(tmp_path / "x.jsonl", 1, 2.0, "2", 0, "A", True, "m")
     assert read(path, choice_map=coded) == [0, 1, 1, 0.5, 1, 1, 0]
     assert read(csv(tmp_path / "x.csv", "1", "2.0", "0"), choice_map=coded) == [0, 1, 0.5]
     assert read(jsonl(tmp_path / "y.jsonl", 1, 2), choice_map={1: "left", 2: "right"}) == [0, 1]
@@ -97,11 +97,47 @@ def test_a_map_goes_before_words_and_numbers(tmp_path: Path) -> None:
 
 def test_where_a_number_is_mapped_no_other_number_means_anything(tmp_path: Path) -> None:
     # 0 may be a tie in such a coding, 0.5 half of something
-    says = f"choice is 0; allowed 1 (left), 2 (right), {MEANING}, or say what yours mean"
+    says = "choice is 0; allowed 1 (left), 2 (right), a policy's name, or say what yours mean"
     with pytest.raises(DataError, match=re.escape(says)):
         load(jsonl(tmp_path / "x.jsonl", 1, 0), choice_map={"1": "left", "2": "right"})
     # words alone leave numbers as they are
     assert read(jsonl(tmp_path / "y.jsonl", 0, "x"), choice_map={"X": "right"}) == [0, 1]
+
+
+@pytest.mark.parametrize("word", ["B", "left", "tie"])
+def test_where_a_map_is_given_no_other_word_means_anything(word: str, tmp_path: Path) -> None:
+    says = (
+        f"choice is '{word}'; allowed A (right), 0 (left) to 1 (right), a policy's name, or say "
+        "what yours mean with --choice VALUE=left"
+    )
+    for path in (csv(tmp_path / "x.csv", "A", word), jsonl(tmp_path / "x.jsonl", "A", word)):
+        with pytest.raises(DataError, match=re.escape(says)):
+            load(path, choice_map={"A": "right"})
+    assert read(csv(tmp_path / "y.csv", "A", "B"), choice_map={"a": "right", "b": "left"}) == [1, 0]
+
+
+def test_names_of_policies_beside_a_map(tmp_path: Path) -> None:
+    # a tie needs a word; the names of policies cannot be mapped, since they change sides
+    path = jsonl(tmp_path / "x.jsonl", "m", "neither", "N")
+    assert read(path, choice_map={"neither": "tie"}) == [0, 0.5, 1]
+    # policies called A and B: once the map says A, B is no name either
+    path = jsonl(tmp_path / "y.jsonl", "A", "B", left="A", right="B")
+    with pytest.raises(DataError, match=r"^y\.jsonl:2: choice is 'B'; allowed A \(right\)"):
+        load(path, choice_map={"A": "right"})
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_map_that_no_row_uses(on_error: str, tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", 0, 1)
+    says = (
+        "^choice map: no row's choice is X (left), Y (right); allowed values that the choice "
+        "column has$"
+    )
+    says = says.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(DataError, match=says):
+        load(path, choice_map={"X": "left", "Y": "right"}, on_error=on_error)
+    # one of its values may be absent
+    assert read(csv(tmp_path / "y.csv", "X", 1), choice_map={"X": "left", "Y": "right"}) == [0, 1]
 
 
 def test_parse_choices() -> None:
