@@ -27,6 +27,7 @@ from analyses.length_control_figure import (
     COEFFICIENT_MODEL,
     CONTROLLED,
     LOCATION,
+    POOLED,
     RAW,
     SLOPE,
     draw,
@@ -48,8 +49,9 @@ TITLE = "Preference at equal length"
 SOURCE = "Figure 10 and Appendix F (Stiennon et al. 2020)"
 DIFFERS = (
     "Lengths are characters of the stripped text (the paper does not state its unit); all policies "
-    "on file instead of two by size; the raw rates stand beside the controlled ones. "
-    "form=alpaca_eval is AlpacaEval's model instead (Dubois et al. 2024), difficulties fitted."
+    "on file instead of two by size. Raw rates are of direct comparisons; pooled ones (in the table) "
+    "are the same model of all pairs without length. form=alpaca_eval is AlpacaEval's model instead "
+    "(Dubois et al. 2024), difficulties fitted."
 )
 SCORES: tuple[str, ...] = ()
 
@@ -106,7 +108,10 @@ def missing(tables: Tables) -> str | None:
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
     """Rates against the baseline as they are and at equal length; nothing is random here.
 
-    quantity: "raw_rate", "controlled_rate" and "change" (controlled minus raw) by policy;
+    quantity: by policy "raw_rate", from its direct comparisons with the baseline, and
+    "controlled_rate"; in the paper's form "pooled_rate" too, the same model of all pairs without
+    length, so that controlled less pooled is what length does and pooled less raw what the other
+    pairs say; "change" is controlled minus raw;
     "length_coefficient", the logit's change per unit of log length ratio, with cluster-robust
     error, "length_coefficient_model" with the model's (in AlpacaEval's form "length_slope" by
     policy, per unit of tanh, and "length_slope_typical", where its prior lies); "mean_chars" of
@@ -144,6 +149,8 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
         keys = {"policy": policy, "against": baseline}
         if policy != baseline:
             out.append(row(raw.get(policy, never), quantity=RAW, **keys))
+            if found.pooled:
+                out.append(row(found.pooled[policy], quantity=POOLED, **keys))
             out.append(row(found.rates[policy], quantity=CONTROLLED, **keys))
             out.append(row(found.changes[policy], quantity=CHANGE, **keys))
         out.append(row(_mean_chars(rows, policy, options), quantity=CHARS, policy=policy))
@@ -165,7 +172,10 @@ def reading(table: pd.DataFrame) -> str:
     if math.isnan(slope["value"]):
         return f"The effect of length cannot be told here: {slope['method']}."
     known = f"{slope['value']:.4f}, {wording.interval(slope, '.2f')}, n = {slope['n']:,}"
-    if slope["quantity"] == COEFFICIENT:
+    paper = slope["quantity"] == COEFFICIENT
+    if not (slope["low"] > 0 or slope["high"] < 0):
+        return f"No effect of length shows ({'length coefficient' if paper else 'slope'} {known})."
+    if paper:
         twice = expit(slope["value"] * math.log(2))
         text = (
             "Of two summaries of equally good policies the one twice as long is preferred in "
@@ -173,26 +183,29 @@ def reading(table: pd.DataFrame) -> str:
         )
     else:
         likes = "longer" if slope["value"] > 0 else "shorter"
-        shown = slope["low"] > 0 or slope["high"] < 0
-        effect = f"{likes} answers are preferred" if shown else "length has no effect that shows"
-        text = f"With a typical policy {effect} (slope {known})"
+        text = f"With a typical policy {likes} answers are preferred (slope {known})"
+    return f"{text}; {_moved_most(table, POOLED if paper else RAW)}."
+
+
+def _moved_most(table: pd.DataFrame, without: str) -> str:
+    """Whose rate length moves most, among policies that met the baseline often enough."""
     changes = table[(table["quantity"] == CHANGE) & table["low"].notna()].set_index("policy")
     enough = changes[changes["n"] >= IN_BIN]
-    against = table.loc[table["quantity"] == CONTROLLED, "against"]
     if enough.empty:
+        against = table.loc[table["quantity"] == CONTROLLED, "against"]
         name = wording.named(against.iloc[0]) if len(against) else "a baseline"
-        return f"{text}; no policy met {name} {IN_BIN} times."
-    among = "" if len(enough) == len(changes) else f" among policies with {IN_BIN} comparisons"
-    most = str(enough["value"].abs().idxmax())
-    raw, controlled = (
-        table[(table["quantity"] == quantity) & (table["policy"] == most)]["value"].iloc[0]
-        for quantity in (RAW, CONTROLLED)
+        return f"no policy met {name} {IN_BIN} times"
+    before, after = (
+        table[table["quantity"] == quantity].set_index("policy")["value"][enough.index]
+        for quantity in (without, CONTROLLED)
     )
-    moved = "moves most" if len(changes) > 1 else "moves"
+    most = str((after - before).abs().idxmax())
+    among = "" if len(enough) == len(changes) else f" among policies with {IN_BIN} comparisons"
     return (
-        f"{text}; at equal length the rate of {wording.named(most)} against "
-        f"{wording.named(enough.loc[most, 'against'])} {moved}{among}, from {raw:.1%} to "
-        f"{controlled:.1%}."
+        f"at equal length the rate of {wording.named(most)} against "
+        f"{wording.named(enough.loc[most, 'against'])} "
+        f"{'moves most' if len(changes) > 1 else 'moves'}{among}, from {before[most]:.1%}"
+        f"{' (all pairs pooled)' if without == POOLED else ''} to {after[most]:.1%}"
     )
 
 
@@ -200,6 +213,7 @@ class _Controlled(NamedTuple):
     """What a form of length control gives: estimates by policy, and P(left preferred) by row."""
 
     coefficients: dict[tuple[str, str], Estimate]  # quantity and policy, if of one
+    pooled: dict[str, Estimate]  # without length; empty where raw rates are the same thing
     rates: dict[str, Estimate]
     changes: dict[str, Estimate]
     fitted: NDArray[np.float64]
@@ -210,6 +224,9 @@ def _paper(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) -> _Cont
     """The paper's form: one coefficient of the log length ratio, shared by all policies."""
     given = (rows["left_policy"], rows["right_policy"], rows["log_ratio"], rows["choice"])
     fit = fit_length_control(*given, anchor=baseline, **settings)
+    unaware = fit_length_control(
+        *given[:2], np.zeros(len(rows)), given[3], anchor=baseline, **settings
+    )
     strength = pd.Series(fit.strengths, index=list(fit.policies))
     slope = 0.0 if math.isnan(fit.coefficient.value) else fit.coefficient.value
     left, right = (rows[f"{side}_policy"].map(strength).to_numpy() for side in _SIDES)
@@ -218,6 +235,7 @@ def _paper(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) -> _Cont
             (COEFFICIENT, ""): fit.coefficient,
             (COEFFICIENT_MODEL, ""): fit.coefficient_model,
         },
+        pooled=unaware.rates(baseline),
         rates=fit.rates(baseline),
         changes=length_control_changes(fit, *given, **settings),
         fitted=expit(left - right + slope * rows["log_ratio"].to_numpy()),
@@ -238,6 +256,7 @@ def _alpaca_eval(rows: pd.DataFrame, baseline: str, settings: dict[str, Any]) ->
     slopes = {(SLOPE, policy): slope for policy, slope in fit.slopes.items()}
     return _Controlled(
         coefficients={(LOCATION, ""): fit.location, **slopes},
+        pooled={},
         rates=fit.rates,
         changes=joint_changes(fit),
         fitted=np.full(len(rows), math.nan),

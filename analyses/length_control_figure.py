@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from evalsuite.report import style
 
-RAW, CONTROLLED, CHANGE = "raw_rate", "controlled_rate", "change"
+RAW, POOLED, CONTROLLED, CHANGE = "raw_rate", "pooled_rate", "controlled_rate", "change"
 COEFFICIENT, COEFFICIENT_MODEL = "length_coefficient", "length_coefficient_model"
 SLOPE, LOCATION = "length_slope", "length_slope_typical"
 CHARS, BY_RATIO = "mean_chars", "preference_by_ratio"

@@ -118,7 +118,7 @@ def analyze(
         f"({seconds['load']:.1f} s)"
     )
     for reason, rows in tables.left_out.items():
-        console.print(f"left out: {rows:,} rows, {reason}")
+        console.print(f"left out, {reason}: {rows:,}", markup=False)
     run = run_analyses(
         names,
         tables,

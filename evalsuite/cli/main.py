@@ -17,6 +17,9 @@ from evalsuite.cli import analyze, data
 from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
+STOPPED = 130
+"""Exit code that typer gives a command which the keyboard interrupts."""
+
 app = typer.Typer(
     name="evalsuite",
     no_args_is_help=True,
@@ -57,6 +60,9 @@ def run() -> None:
             f"[bold red]error:[/] {plain(str(error))}"
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; what was finished is in place")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == STOPPED:
+            Console(stderr=True).print(
+                "stopped; results that were finished are in place, 'evalsuite page' joins them"
+            )
+        raise

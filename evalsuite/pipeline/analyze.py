@@ -105,6 +105,11 @@ def run_analyses(
         name: resolve(module.Options, overrides=_for(name, modules, overrides))
         for name, module in modules.items()
     }
+    for text in overrides:
+        key = text.partition("=")[0]
+        deaf = [name for name, module in modules.items() if key not in _keys(module)]
+        if "." not in key and deaf:
+            say(f"--set {text}: not a setting of {', '.join(deaf)}, which use the default")
     prepare_folder(out)
     run = Run()
     parts = _by_domain(tables)

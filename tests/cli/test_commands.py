@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from evalsuite.cli import main
 from evalsuite.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,20 @@ def test_refusals_are_one_line(words: list[str], message: str, tmp_path: Path) -
     assert "Traceback" not in got.stderr
     assert len(got.stderr.strip().splitlines()) == 1
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_the_keyboard_stops_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["evalsuite", "options", "axes"])
+    monkeypatch.setattr("evalsuite.pipeline.analyze.describe_settings", interrupt)
+    with pytest.raises(SystemExit) as end:
+        main.run()
+    assert end.value.code == 130
+    assert "stopped; results that were finished are in place" in capsys.readouterr().err
 
 
 def test_readme_names_only_commands_that_exist() -> None:

@@ -128,7 +128,7 @@ def test_skipped_rows_lie_beside_the_results(tmp_path: Path, analyze: Analyze) -
     data.write_text(data.read_text() + "7\n")
     code, err = analyze("preference", data, "--on-error", "skip")
     assert code == 0
-    assert "left out: 1 rows, refused: row" in err
+    assert "left out, refused: row: 1" in err
     assert rate(table(tmp_path, "preference"))["n"] == 40
     assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 1
 
