@@ -126,6 +126,7 @@ class _Loader:
         self.builder = Builder()
         self.sources: list[Source] = []
         self.refused: list[files.Refused] = []
+        self.unknown = False
 
     def read(self, paths: list[str | Path], report: Report | None) -> None:
         """Read every file behind the paths."""
@@ -171,6 +172,7 @@ class _Loader:
                     found = _detect(data)
                     if found is None and in_folder:
                         self.builder.left_out[f"file of no known format ({name})"] += 1
+                        self.unknown = True
                         return
                     if found is None:
                         raise _unknown(data)
@@ -208,6 +210,10 @@ class _Loader:
         """The error for files in which no row could be kept."""
         if self.refused:
             return NoRowLeftError(self.refused, self.builder.tables(self.sources))
+        if not self.unknown and not any(source.rows for source in self.sources):
+            names = ", ".join(source.name for source in self.sources)
+            problem = "file has no row" if len(self.sources) == 1 else "files have no row"
+            return DataError(problem, file=names, allowed="at least one row")
         names = ", ".join(Path(path).name for path in paths)
         return DataError("no row of a known format", file=names, allowed=KNOWN)
 

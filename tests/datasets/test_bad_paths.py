@@ -142,3 +142,39 @@ def test_check_skips_by_default_and_exits_1(tmp_path: Path, command: Command) ->
     assert "1 rows refused; the first of them:" in stdout
     assert r"x.json:2: choice is '[red]\x1b'; allowed 0 or 1" in stdout
     assert sorted(p.name for p in out.iterdir()) == ["check.csv", "rejected.jsonl"]
+
+
+EMPTY = {
+    "empty.csv": b"",
+    "empty.jsonl": b"",
+    "blank.json": b"\n\n",
+    "header.csv": b"left,right,left_policy,right_policy,vote\n",
+    "empty.csv.gz": gzip.compress(b""),
+    "empty.parquet": None,
+}
+
+
+@pytest.mark.parametrize("args", [(), ("--map", "choice=vote"), ("--choice", "1=left")])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_file_without_any_row(
+    name: str, on_error: str, args: tuple[str, ...], tmp_path: Path, command: Command
+) -> None:
+    path, data = tmp_path / name, EMPTY[name]
+    if data is None:
+        pd.DataFrame({"left": [], "vote": []}).to_parquet(path)
+    else:
+        path.write_bytes(data)
+    code, _, err = command("data", "check", str(path), "--on-error", on_error, *args)
+    assert (code, err) == (2, f"error: {name}: file has no row; allowed at least one row\n")
+
+
+def test_files_without_any_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"left\n")
+    (tmp_path / "b.jsonl").write_bytes(b"")
+    with pytest.raises(DataError, match=r"^a\.csv, b\.jsonl: files have no row; allowed at least"):
+        load(tmp_path, on_error="skip")
+    # beside a file of no known format it is the format that is missing
+    (tmp_path / "c.jsonl").write_bytes(line({"x": 1}))
+    with pytest.raises(DataError, match="no row of a known format"):
+        load(tmp_path, on_error="skip")
