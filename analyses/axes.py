@@ -173,6 +173,9 @@ def reading(table: pd.DataFrame) -> str:
     means = rows[(rows["quantity"] == MEAN) & rows["low"].notna()].reset_index(drop=True)
     if means.empty:
         return f"No policy has ratings of enough posts for an interval for {axis}."
+    # Ratings that are all one number have no error to rank by, unless nothing else is there.
+    spread = means[means["se"] > 0].reset_index(drop=True)
+    means = spread if len(spread) else means
     best, among = wording.surest(means), wording.among(means, "ratings")
     same = (rows["policy"] == best["policy"]) & (rows["domain"] == best["domain"])
     top = rows[same & (rows["quantity"] == TOP)].iloc[0]

@@ -49,9 +49,9 @@ TITLE = "Preference at equal length"
 SOURCE = "Figure 10 and Appendix F (Stiennon et al. 2020)"
 DIFFERS = (
     "Lengths are characters of the stripped text (the paper does not state its unit); all policies "
-    "on file instead of two by size. Raw rates are of direct comparisons; pooled ones (in the table) "
-    "are the same model of all pairs without length. form=alpaca_eval is AlpacaEval's model instead "
-    "(Dubois et al. 2024), difficulties fitted."
+    "on file instead of two by size. Raw rates are of direct comparisons; pooled ones (in the "
+    "table) are the same model of all pairs without length. form=alpaca_eval is AlpacaEval's "
+    "model instead (Dubois et al. 2024), difficulties fitted."
 )
 SCORES: tuple[str, ...] = ()
 

@@ -137,7 +137,7 @@ class Comparison:
 
     @cached_property
     def id(self) -> str:
-        """From everything but the batch: the release holds one batch under two names."""
+        """From everything but batch and split: the release holds one batch under two names."""
         return content_id(
             "comparison", self.left.id, self.right.id, self.choice, self.labeler,
             self.strength, self.group,
@@ -164,5 +164,5 @@ class Rating:
 
     @cached_property
     def id(self) -> str:
-        """From everything but the batch, as for comparisons."""
+        """From everything but batch and split, as for comparisons."""
         return content_id("rating", self.summary.id, self.axis, self.value, self.labeler)

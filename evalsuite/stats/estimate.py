@@ -64,7 +64,7 @@ def t_interval(
 
     Normal quantiles undercover when clusters are few (11 labelers: about 92% for a nominal 95%).
     `bounds` clips the interval to the range of the quantity, e.g. (0, 1) for a rate.
-    Below `MIN_CLUSTERS` clusters the interval is NaN and `method` says so.
+    Below `MIN_CLUSTERS` clusters, or without an SE, the interval is NaN and `method` says so.
 
     Raises StatisticsError when level is not inside (0, 1).
     """
@@ -75,6 +75,9 @@ def t_interval(
     if n_clusters < MIN_CLUSTERS:
         reason = f"{method}; no interval: {n_clusters} clusters, {MIN_CLUSTERS} needed"
         return Estimate(value, se, math.nan, math.nan, level, n, n_clusters, reason)
+    if not math.isfinite(se):
+        reason = f"{method}; no interval: no standard error"
+        return Estimate(value, math.nan, math.nan, math.nan, level, n, n_clusters, reason)
     low, high = value - quantile * se, value + quantile * se
     if bounds is not None:
         low, high = float(np.clip(low, *bounds)), float(np.clip(high, *bounds))

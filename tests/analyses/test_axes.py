@@ -157,3 +157,9 @@ def test_what_is_missing() -> None:
     assert axes.missing(ratings(ROWS)) is None
     with pytest.raises(StatisticsError, match=r"labelers is 'expert'; .* e\.g\. ann"):
         compute(ratings(ROWS), labelers="expert")
+
+
+def test_ratings_without_spread_are_not_called_best() -> None:
+    rows: list[Rating] = [("flat", f"p{i}", "overall", 7, "ann") for i in range(40)]
+    rows += [("good", f"p{i}", "overall", 5 + i % 3, "ann") for i in range(40)]
+    assert axes.reading(compute(ratings(rows))[0]).startswith("For overall good is rated best")

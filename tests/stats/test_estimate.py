@@ -59,3 +59,9 @@ def test_a_level_outside_0_to_1_is_refused(level):
 def test_a_row_is_its_keys_then_the_fields():
     keys = list(row(Estimate(1, 2, 3, 4, 0.95, 6, 7, "m"), policy="a"))
     assert keys == ["policy", *Estimate._fields]
+
+
+def test_no_error_no_interval():
+    found = t_interval(0.5, math.nan, n=20, n_clusters=10, method="by post")
+    assert math.isnan(found.low)
+    assert found.method == "by post; no interval: no standard error"
