@@ -2,7 +2,8 @@
 
 Left: the direct rate against the reference, and beside it the rate that Bradley-Terry strengths
 imply, which use the comparisons with other policies too. Where the two part, preferences are not
-on one scale (or the posts of the comparisons differ). Right: all pairs that met.
+on one scale (or the posts of the comparisons differ). Right: all pairs that met, where
+policies met others than the reference.
 
 Both kinds of rate are in table.csv: quantity `preference` has one row an ordered pair, `strength`
 the log odds against the anchor, `implied_preference` the same on the scale of a rate.
@@ -116,7 +117,8 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 def plot(table: pd.DataFrame) -> Figure:
     """Rates against the reference with the rates implied by strengths, and the matrix of pairs.
 
-    What has too few clusters for an interval stays in the table.
+    Where all met the reference alone there is no matrix. What has too few clusters for an interval
+    stays in the table.
     """
     pairs = table[table["quantity"] == "preference"]
     implied = table[table["quantity"] == "implied_preference"].set_index("policy")
@@ -139,10 +141,16 @@ def plot(table: pd.DataFrame) -> Figure:
     implied, direct = implied.reindex(policies), direct.reindex(policies)
     count = len(policies)
 
-    fig, (ax, grid) = style.figure(
-        "double", max(2.0, 0.9 + 0.19 * count), 1, 2, sharey=True, width_ratios=[1, 1.15]
-    )
-    labels = [f"{style.policy_style(p).label}  {i}" for i, p in enumerate(policies, start=1)]
+    height = max(2.0, 0.9 + 0.19 * count)
+    labels = [style.policy_style(p).label for p in policies]
+    alone = _one_opponent(pairs, anchor, policies)
+    if alone:
+        fig, ax = style.figure(4.4, height)
+    else:
+        fig, (ax, grid) = style.figure(
+            "double", height, 1, 2, sharey=True, width_ratios=[1, 1.15]
+        )  # fmt: skip
+        labels = [f"{label}  {i}" for i, label in enumerate(labels, start=1)]
     style.forest(
         ax, labels, direct["value"].to_numpy(), direct["se"].to_numpy(),
         policies=policies, offset=-0.14, counts=direct["n"].to_numpy(),
@@ -158,7 +166,7 @@ def plot(table: pd.DataFrame) -> Figure:
     against = style.policy_style(anchor).label
     style.rate_axis(ax, "x", label=f"preferred to {against}", chance=0.5)
     style.title(ax, f"Against {against}")
-    few = _matrix(grid, pairs, policies)
+    few = not alone and _matrix(grid, pairs, policies)
     said = "filled: direct comparisons (n); open: implied by Bradley-Terry strengths"
     style.note(fig, f"{said}; –: too few posts for an interval" if few else said)
     rest = int((~(sure | sure_direct) & (everyone != anchor)).sum())
@@ -183,19 +191,32 @@ def reading(table: pd.DataFrame) -> str:
         people = wording.counted(len(strengths), "policy", "policies")
         return f"{people} compared, none often enough with {against} for an interval."
     best, among = wording.surest(rates), wording.among(rates)
-    above = int((rates["low"] > 0.5).sum())
+    ranked = wording.well_known(rates)
+    above = int((ranked["low"] > 0.5).sum())
     name, known = wording.named(best["policy"]), wording.interval(best)
     if len(rates) == 1:
         return wording.sentence(
             f"{name} is preferred to {against} in {best['value']:.1%} of {best['n']:,} "
             f"comparisons ({known})."
         )
-    sure = {0: "no interval lies", 1: "one interval lies"}.get(above, f"{above} intervals lie")
+    if len(ranked) == 1:
+        sure = f"its interval {'lies' if above else 'does not lie'}"
+    elif among:
+        sure = f"of these {len(ranked)} intervals "
+        sure += {0: "none lies", 1: "one lies"}.get(above, f"{above} lie")
+    else:
+        sure = {0: "no interval lies", 1: "one interval lies"}.get(above, f"{above} intervals lie")
     return (
-        f"Of {len(rates)} policies compared with {against}, {name} does best{among} by the lower "
-        f"end of its interval: {best['value']:.1%} ({known}, n = {best['n']:,}); "
+        f"Of {len(rates)} policies with an interval against {against}, {name} does best{among} by "
+        f"the lower end of its interval: {best['value']:.1%} ({known}, n = {best['n']:,}); "
         f"{sure} above 50%."
     )
+
+
+def _one_opponent(pairs: pd.DataFrame, anchor: str, policies: list[str]) -> bool:
+    """Whether these policies met the anchor alone, so that the matrix would repeat the rates."""
+    met = pairs[pairs["policy"].isin(policies) & pairs["against"].isin(policies)]
+    return bool(((met["policy"] == anchor) | (met["against"] == anchor)).all())
 
 
 def _matrix(ax: Any, pairs: pd.DataFrame, policies: list[str]) -> bool:

@@ -192,6 +192,21 @@ def test_many_policies_are_cut_to_those_with_most_comparisons(rng, monkeypatch):
     assert "1 with fewer comparisons in the table only" in note
 
 
+def test_one_opponent_of_all_has_no_matrix(rng):
+    """Its one column would repeat the rates; a single other pair brings the matrix back."""
+    star = rng.permuted(np.array([[POLICIES[0], p] for p in POLICIES[1:]] * 120), axis=1)
+    tables = small_tables(rng, left_policy=star[:, 0], right_policy=star[:, 1])
+    table, _ = compute(tables, rng)
+    (ax,) = preference.plot(as_read_back(table)).axes
+    # The numbers behind the names are those of the matrix's columns, so they go with it.
+    names = {style.policy_style(policy).label for policy in POLICIES}
+    assert {text.get_text().split("\n")[0] for text in ax.get_yticklabels()} == names
+    rows = tables.comparisons.copy()
+    rows.loc[rows.index[0], ["left_policy", "right_policy"]] = POLICIES[1:]
+    table, _ = compute(Tables(comparisons=rows, policies=tables.policies), rng)
+    assert len(preference.plot(as_read_back(table)).axes) == 2
+
+
 def test_a_matrix_too_fine_for_numbers_has_none(rng, monkeypatch):
     monkeypatch.setattr(preference, "MAX_NUMBERED", 2)
     table, _ = compute(small_tables(rng), rng)
@@ -210,16 +225,28 @@ def line(policy: str, value: float, low: float, high: float, n: int) -> dict[str
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (  # 73% of 22 labels do not beat 55% of 400
-            [line("M1", 0.55, 0.51, 0.59, 400), line("M2", 0.73, 0.53, 0.93, 22)],
-            "Of 2 policies compared with the references, M1 does best among those with 30 labels "
-            "or more by the lower end of its interval: 55.0% (95% interval 51.0% to 59.0%, "
-            "n = 400); 2 intervals lie above 50%.",
+        (  # 73% of 22 labels do not beat 55% of 400, and are not counted above 50%
+            [
+                line("M1", 0.55, 0.51, 0.59, 400),
+                line("M2", 0.73, 0.53, 0.93, 22),
+                line("M3", 0.4, 0.3, 0.5, 90),
+                line("M4", 1.0, math.nan, math.nan, 2),
+            ],
+            "Of 3 policies with an interval against the references, M1 does best among those with "
+            "30 labels or more by the lower end of its interval: 55.0% (95% interval 51.0% to "
+            "59.0%, n = 400); of these 2 intervals one lies above 50%.",
+        ),
+        (  # only one has labels enough
+            [line("M1", 0.45, 0.41, 0.49, 400), line("M2", 0.73, 0.53, 0.93, 22)],
+            "Of 2 policies with an interval against the references, M1 does best among those with "
+            "30 labels or more by the lower end of its interval: 45.0% (95% interval 41.0% to "
+            "49.0%, n = 400); its interval does not lie above 50%.",
         ),
         (  # the higher rate is the less certain one
             [line("M1", 0.45, 0.41, 0.49, 400), line("M2", 0.47, 0.3, 0.64, 40)],
-            "Of 2 policies compared with the references, M1 does best by the lower end of its "
-            "interval: 45.0% (95% interval 41.0% to 49.0%, n = 400); no interval lies above 50%.",
+            "Of 2 policies with an interval against the references, M1 does best by the lower end "
+            "of its interval: 45.0% (95% interval 41.0% to 49.0%, n = 400); no interval lies above "
+            "50%.",
         ),
         (
             [line("M1", 0.55, 0.51, 0.59, 400)],
