@@ -163,12 +163,13 @@ def plot(table: pd.DataFrame) -> Figure:
 
 def reading(table: pd.DataFrame) -> str:
     """One sentence: of each kind the policy whose interval has the highest lower end."""
-    said = []
+    said, unranked = [], table["n"] < wording.ENOUGH
     for kind, name in (("best_of_n", "best-of-N"), ("ppo", "PPO"), ("base", "the base")):
         rows = table[(table["kind"] == kind) & table["low"].notna()]
         if rows.empty:
             continue
         best = wording.surest(rows)
+        unranked[wording.well_known(rows).index] = False
         # The label of a PPO policy has its KL; best-of-N has only a bound.
         far = f", at most {best['kl_nats']:.1f} nats" if kind == "best_of_n" else ""
         said.append(
@@ -177,9 +178,13 @@ def reading(table: pd.DataFrame) -> str:
         )
     if not said:
         return "No best-of-N policy has enough comparisons for an interval."
+    rest = ""
+    if few := int(unranked.sum()):
+        who = wording.counted(few, "policy", "policies")
+        rest = f"; {who} with fewer than {wording.ENOUGH} labels not ranked"
     return (
         f"Preferred to {wording.named(table['against'].iloc[0])}, the surest policy of each kind: "
-        f"{'; '.join(said)}."
+        f"{'; '.join(said)}{rest}."
     )
 
 

@@ -160,6 +160,21 @@ def test_the_reading_gives_the_best_of_each_kind(rng):
     assert "the base 33.3% (1.3B supervised, T=0.7, 95% interval" in said
 
 
+def test_policies_of_few_labels_are_counted_not_ranked(rng):
+    """5 of 6 has the higher rate but few labels; a kind of nothing else is ranked all the same."""
+    wins = {
+        "sup4_t0.7": (10, 40), "sup4_bo8_rm3": (20, 40), "sup4_bo64_rm3": (28, 29),
+        "sup4_bo128_rm3": (5, 6), "sup4_ppo_rm3_kl10": (12, 20),
+    }  # fmt: skip
+    table, _ = compute(tables_of(wins), rng)
+    said = human_best_of_n.reading(as_read_back(table))
+    assert "best-of-N 50.0% (1.3B best of 8 (rm3)" in said
+    assert "PPO 60.0%" in said
+    assert said.endswith("; 2 policies with fewer than 30 labels not ranked.")
+    known, _ = compute(tables_of(SMALL), rng)
+    assert "not ranked" not in human_best_of_n.reading(as_read_back(known))
+
+
 def test_all_sizes_above_the_panel_have_their_number(released):
     ax = human_best_of_n.plot(as_read_back(released.table)).axes[0]
     assert {"8", "64", "128", "256", "512"} <= {text.get_text() for text in ax.texts}
