@@ -147,7 +147,7 @@ def reading(table: pd.DataFrame) -> str:
     text = f"{who} {has} the highest ROUGE-L{among}, {how}"
     if best["policy"] != worst["policy"]:
         text += f", {wording.named(worst['policy'])} the lowest, {worst['value']:.3f}"
-    swept = _swept(drawn)
+    swept = _swept(known)
     if len(swept):
         largest = swept.groupby("model")["n"].sum().idxmax()
         mine = swept[swept["model"] == largest]

@@ -125,6 +125,12 @@ def test_reading(data):
         "6.7B supervised, T=1 the lowest, 0.333; "
         "6.7B supervised goes from 0.667 at T=0 to 0.333 at T=1."
     )
+    # With 30 summaries elsewhere the six of T = 1 are neither ranked nor an end of the sweep.
+    cold = table.assign(n=table["n"].where(table["policy"] == "sup4_6b_t1", 30))
+    assert rouge.reading(cold) == (
+        "policy has the highest ROUGE-L among those with 30 summaries or more, 1.000 "
+        "(95% interval 1.000 to 1.000), 6.7B supervised, T=0 the lowest, 0.667."
+    )
     few = table.assign(low=np.nan)
     assert rouge.reading(few) == "No policy has summaries of enough posts for an interval."
 
