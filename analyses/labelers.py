@@ -195,6 +195,8 @@ def plot(table: pd.DataFrame) -> Figure:
         ax.text(0.5, 0.5, _NONE, ha="center", transform=ax.transAxes, fontsize=style.SMALL)
         return fig
     own = own[own["quantity"].isin(panels)]
+    dashed = {"left preference": "no preference", "strength drift": "no drift"}
+    lines = [said for quantity, said in dashed.items() if quantity in panels]
     order = own[own["quantity"] == panels[0]].sort_values("value", ascending=False)["labeler"]
     people = [*order, *sorted(set(own["labeler"]) - set(order))]
     asked = set(own.loc[own["flag"].eq(True), "labeler"])
@@ -211,6 +213,7 @@ def plot(table: pd.DataFrame) -> Figure:
         said = everyone.loc[everyone["quantity"] == quantity, "value"]
         if quantity == "agreement" and said.notna().any():
             ax.axvline(said.iloc[0], color=style.MUTED, lw=0.6, ls=(0, (4, 3)), zorder=0)
+            lines.insert(0, "agreement of all")
     if len(extra) == 1:
         _everyone(axes[0, -1], everyone, extra[0])
     elif extra:
@@ -223,7 +226,10 @@ def plot(table: pd.DataFrame) -> Figure:
             ax.set_subplotspec(place)
             _everyone(ax, everyone, quantity, wide=True)
     style.note_table_only(fig, thin, "estimate")
-    style.note(fig, "filled: flagged; dashed: agreement of all, or no preference, or no drift")
+    if asked:
+        style.note(fig, "filled: flagged")
+    if lines:
+        style.note(fig, f"dashed: {', or '.join(lines)}")
     style.note_errorbars(fig)
     return fig
 

@@ -83,7 +83,11 @@ def test_batch_18_of_the_release(shared_data: Path) -> None:
     # Labelers met on three posts only: no panel of agreement, none of calibration.
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["left preference", "confidence"]
-    assert "estimates of too few clusters for an interval" in figure.get_supxlabel()
+    note = " ".join(figure.get_supxlabel().split())
+    assert "estimates of too few clusters for an interval" in note
+    assert "dashed: no preference;" in note  # nor is what has no panel explained
+    assert "agreement of all" not in note
+    assert "drift" not in note
 
 
 def test_joins_by_hand() -> None:
@@ -160,6 +164,22 @@ def test_figure_of_a_large_crowd_names_only_the_flagged() -> None:
     assert named == set(flagged["labeler"])
     assert second.get_title(loc="left") == "left preference"
     assert len(second.get_yticks()) == len(named)
+
+
+def test_the_note_explains_the_marks_that_are_drawn() -> None:
+    table, _ = compute(world())
+
+    def note(rows: pd.DataFrame) -> str:
+        return " ".join(labelers.plot(rows).get_supxlabel().split())
+
+    nobody, somebody = table.assign(flag=False), table.copy()
+    first = (table["labeler"] == "l0") & (table["quantity"] == "left preference")
+    somebody["flag"] = first
+    assert "dashed: agreement of all, or no preference, or no drift" in note(nobody)
+    assert "filled: flagged" not in note(nobody)
+    assert "filled: flagged; dashed:" in note(somebody)
+    only = table[table["quantity"].isin(["mean strength"])]
+    assert "dashed" not in note(only)
 
 
 def test_unnamed_labelers_are_counted() -> None:
