@@ -176,18 +176,19 @@ def plot(table: pd.DataFrame) -> Figure:
     names = [LABELER, *(name for name in (ENSEMBLE, *METRICS) if name in seen)]
     value = cells.pivot(index="row", columns="column", values="value").reindex(names)[names]
     se = cells.pivot(index="row", columns="column", values="se").reindex(names)[names]
-    known = cells.pivot(index="row", columns="column", values="n").reindex(names)[names]
+    count = cells.pivot(index="row", columns="column", values="n").reindex(names)[names]
     sure = cells.assign(sure=wording.drawable(cells)).pivot(
         index="row", columns="column", values="sure"
     )
     sure = sure.reindex(names)[names].eq(True)
     size = len(names)
     fig, ax = style.figure(0.62 * size + 1.1, height=0.5 * size + 0.85)
+    thin = value.notna() & ~sure
     value = value.where(sure)
     ax.imshow(value, cmap="Greys", vmin=0.35, vmax=1.15, aspect="auto")
     for i, judge in enumerate(names):
         for j, other in enumerate(names):
-            _cell(ax, i, j, value.loc[judge, other], se.loc[judge, other], known.loc[judge, other])
+            _cell(ax, i, j, value.loc[judge, other], se.loc[judge, other], count.loc[judge, other])
     labels = [name.replace(" ", "\n") for name in names]
     ax.set_xticks(range(size), labels)
     ax.set_yticks(range(size), labels)
@@ -197,8 +198,11 @@ def plot(table: pd.DataFrame) -> Figure:
     ax.grid(which="minor", color="white", lw=1.5)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
-    if (known.notna() & ~sure).to_numpy().any():
+    if thin.to_numpy().any():
         style.note(fig, "–: too few posts for an interval")
+    none = cells[cells["row"].isin(names) & cells["column"].isin(names) & cells["value"].isna()]
+    for reason in none["method"].drop_duplicates():
+        style.note(fig, f"n = 0: {str(reason).removeprefix('undefined: ')}")
     pairs = cells["pairs"].iloc[0]
     what = "all pairs" if pairs == "all" else f"{style.policy_style(pairs).label} with itself"
     style.note(fig, f"agreement in %, ± 1 SE; chance 50; {what}")
@@ -210,7 +214,7 @@ def plot(table: pd.DataFrame) -> Figure:
 def _cell(ax: Axes, i: int, j: int, value: float, se: float, n: float) -> None:
     look = {"ha": "center", "va": "center", "fontfamily": "DejaVu Sans"}
     if np.isnan(value):
-        shown = "·" if np.isnan(n) else "–"
+        shown = "·" if np.isnan(n) else "–" if n else "n = 0"
         ax.text(j, i, shown, fontsize=style.SMALL, color=style.MUTED, **look)
         return
     look["color"] = "white" if value > 0.82 else style.INK
@@ -224,13 +228,15 @@ def reading(table: pd.DataFrame) -> str:
     cells = table[(table["quantity"] == "agreement") & (table["column"] == LABELER)]
     cells = cells.set_index("row")
     between = cells.loc[LABELER]
+    used = cells["pairs"].iloc[0]
+    of = "" if used == "all" else f" of {style.policy_style(used).label} with itself"
     if np.isnan(between["value"]):
-        said = "No two labelers answered the same comparison"
+        said = f"No two labelers answered the same comparison{of}"
     else:
         said = (
             f"Two labelers choose the same summary in {between['value']:.1%} of "
-            f"{wording.counted(between['n'], 'pair of answers', 'pairs of answers')} "
-            f"({wording.interval(between)})"
+            f"{wording.counted(between['n'], 'pair of answers', 'pairs of answers')}"
+            f"{' on comparisons' + of if of else ''} ({wording.interval(between)})"
         )
     metrics = cells.drop([LABELER, ENSEMBLE])
     metrics = metrics[metrics["low"].notna()]
@@ -239,7 +245,9 @@ def reading(table: pd.DataFrame) -> str:
     best = wording.surest(metrics)
     most = "of the metrics " if len(metrics) > 1 else ""
     how = " most" if len(metrics) > 1 else ""
+    # The lower end of the best is the highest there is, so where it fails to pass 1/2 all do.
+    chance = ", no better than chance here" if best["low"] <= 0.5 else ""
     return (
         f"{said}; {most}{best.name} agrees with them{how}, in {best['value']:.1%} "
-        f"({wording.interval(best)})."
+        f"({wording.interval(best)}){chance}."
     )

@@ -134,7 +134,35 @@ def test_nobody_answered_twice() -> None:
     table, _ = compute(small([("x", "yy", 1.0, "ann"), ("x", "zzz", 0.0, None)]))
     assert agreement.reading(table) == ("No two labelers answered the same comparison.")
     figure = agreement.plot(table)
-    assert "no ensembles" in figure.get_supxlabel()
+    note = " ".join(figure.get_supxlabel().split())
+    assert "no ensembles" in note
+    # Labelers with labelers have no value at all; the cells of one post have, but no interval.
+    assert "n = 0: no comparison has two labelers" in note
+    assert "n = 0" in texts(figure)
+    alone = table[~table["row"].eq("length") & ~table["column"].eq("length")]
+    assert "too few posts" not in agreement.plot(alone).get_supxlabel()
+
+
+def reading_of(pairs: str, *metrics: tuple[str, float, float, float]) -> str:
+    rows = [("labeler", 0.7, 0.6, 0.8), *metrics]
+    table = pd.DataFrame(rows, columns=["row", "value", "low", "high"])
+    table = table.assign(quantity="agreement", column="labeler", pairs=pairs, level=0.95, n=90)
+    ensemble = table.iloc[[0]].assign(row="labeler ensemble", low=math.nan)
+    return agreement.reading(pd.concat([table, ensemble]))
+
+
+def test_the_reading_says_which_pairs_and_what_is_chance() -> None:
+    assert reading_of("sup4_6b", ("length", 0.53, 0.46, 0.6)) == (
+        "Two labelers choose the same summary in 70.0% of 90 pairs of answers on comparisons of "
+        "6.7B supervised, T=0 with itself (95% interval 60.0% to 80.0%); length agrees with them, in "
+        "53.0% (95% interval 46.0% to 60.0%), no better than chance here."
+    )
+    better = reading_of("all", ("length", 0.53, 0.46, 0.6), ("ROUGE-1", 0.58, 0.55, 0.61))
+    assert better == (
+        "Two labelers choose the same summary in 70.0% of 90 pairs of answers (95% interval 60.0% "
+        "to 80.0%); of the metrics ROUGE-1 agrees with them most, in 58.0% (95% interval 55.0% to "
+        "61.0%)."
+    )
 
 
 def test_bootstrap_is_seeded() -> None:
