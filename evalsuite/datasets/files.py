@@ -28,6 +28,8 @@ KNOWN = f"{', '.join(SUFFIXES)}, each perhaps with .gz"
 BOM = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_CELL = 2**31 - 1
+DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'"}
+"""What a CSV in which no comma stands may be separated by; it is not guessed, only named."""
 
 Report = Callable[[int], None]
 """Told how many bytes of the file have been read."""
@@ -243,7 +245,10 @@ def _csv(file: IO[bytes], progress: _Progress) -> Iterator[RawRow]:
         for number, line in enumerate(file, 1):
             progress(number)
             line = line.removeprefix(BOM) if number == 1 else line
-            yield line.decode("utf-8", "surrogateescape")
+            text = line.decode("utf-8", "surrogateescape")
+            if number == 1:
+                _check_delimiter(text)
+            yield text
 
     table = csv.reader(lines(), strict=True)
     try:
@@ -258,6 +263,12 @@ def _csv(file: IO[bytes], progress: _Progress) -> Iterator[RawRow]:
     except csv.Error as error:
         fault = DataError(f"not CSV ({error})", field="CSV", allowed="cells with quotes closed")
         yield RawRow(table.line_num, fault, None)
+
+
+def _check_delimiter(header: str) -> None:
+    other = next((name for sign, name in DELIMITERS.items() if sign in header), None)
+    if other and "," not in header:
+        raise _FileError(f"the header has {other} and no comma; allowed comma-separated columns")
 
 
 def _cells(names: list[str], cells: list[str]) -> TextRow | DataError:

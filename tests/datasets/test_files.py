@@ -167,3 +167,8 @@ def test_twenty_thousand_release_rows_load_in_seconds(tmp_path: Path) -> None:
     start = time.perf_counter()
     assert len(load(tmp_path / "x.json").comparisons) == 20_000
     assert time.perf_counter() - start < 10  # about 0.7 s on an idle machine
+
+
+def test_semicolons_beside_commas_are_text(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a;b,c\n1;2,3\n")
+    assert [row.data for row in files.rows(tmp_path / "x.csv")] == [{"a;b": "1;2", "c": "3"}]
