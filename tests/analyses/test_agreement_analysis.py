@@ -154,8 +154,8 @@ def reading_of(pairs: str, *metrics: tuple[str, float, float, float]) -> str:
 def test_the_reading_says_which_pairs_and_what_is_chance() -> None:
     assert reading_of("sup4_6b", ("length", 0.53, 0.46, 0.6)) == (
         "Two labelers choose the same summary in 70.0% of 90 pairs of answers on comparisons of "
-        "6.7B supervised, T=0 with itself (95% interval 60.0% to 80.0%); length agrees with them, in "
-        "53.0% (95% interval 46.0% to 60.0%), no better than chance here."
+        "6.7B supervised, T=0 with itself (95% interval 60.0% to 80.0%); length agrees with them, "
+        "in 53.0% (95% interval 46.0% to 60.0%), no better than chance here."
     )
     better = reading_of("all", ("length", 0.53, 0.46, 0.6), ("ROUGE-1", 0.58, 0.55, 0.61))
     assert better == (
