@@ -10,9 +10,11 @@ What passes 1-6 is a filtered query, what passes 7 too is in the supervised set.
 are held out, by a hash of the body, so a post's split never changes.
 
 What differs from the paper. It names rules 2, 5 and 7's profanity "heuristics" and prints no
-lists: the patterns below are ours. Tokens are counted by `count_tokens`, by default pieces of a
-rule like GPT-2's, which splits rarer words further: such counts are a little low. Give the
-command `--tokenizer gpt2` for exact ones.
+lists: the patterns below are ours. So is what counts as the TL;DR: without markdown's stars,
+colons and dashes around the mark, and up to an "Edit:" or "Update:" block (see `without_edit`),
+which is neither in the post nor in the TL;DR; one that starts with Edit is rule 7's. Tokens are
+counted by `count_tokens`, by default pieces of a rule like GPT-2's, which splits rarer words
+further: such counts are a little low. Give the command `--tokenizer gpt2` for exact ones.
 
 Row fields, as in the Webis TL;DR corpus: `id, subreddit, title` and `body` (or `post`,
 `selftext`, `content`), the TL;DR inside it or in `summary`.
@@ -55,7 +57,21 @@ HUB_SECONDS = 5.0
 
 COUNT = Callable[[str], int]
 
-_TLDR = re.compile(r"(?:^|[\s\W])tl\s*[;:,.\-/ ]?\s*dr\b\s*[;:,.\-)\]*_]*\s*", re.IGNORECASE)
+_TLDR = re.compile(
+    r"(?:^|[\W_])tl\s*+[;:,.\-/]?\s*dr(?![^\W_])"
+    # stars after a space and before a word are that word's own
+    r"(?:[\s;:,.)\]\u2013\u2014]|-(?!\d)|(?!(?<=\s)[*_~]+\w)[*_~]++)*",
+    re.IGNORECASE,
+)
+_BEFORE = "*_~[(#>:-\u2013\u2014 \n\t"
+_EDIT_BLOCK = re.compile(
+    # a line that starts with Edit, Update 2, **EDIT** ... and a colon or a dash
+    r"\n[\W_]{0,40}+(?i:edit(?:ed)?|update[sd]?)\b[ \t*_()\[\]#]{0,9}\d{0,3}[ \t*_()\[\]]{0,9}"
+    r"(?::|[-\u2013\u2014]{1,3}\s)"
+    # the same inside a line: after a sentence, or in capitals
+    r"|(?:(?<=[.!?)\]*\"'])\s{1,9}[*_(\[]{0,4}(?:Edit|Update)|\s[*_(\[]{0,4}(?:EDIT|UPDATE))"
+    r"[ *_#]{0,9}\d{0,3}[ *_)\]]{0,9}:"
+)
 _EDIT_TITLE = re.compile(r"^[\W_]*(?:edit(?:ed)?|update[sd]?)\b", re.IGNORECASE)
 _EDIT_SUMMARY = re.compile(r"^[\W_]*(?:edit(?:ed)?|update[sd]?|p\.?\s?s)\b(?:\W|$)", re.IGNORECASE)
 _TOPICS = re.compile(
@@ -196,18 +212,31 @@ def split_tldr(body: str) -> tuple[str, str] | None:
     """Post and TL;DR of a body, None where it has none.
 
     The last "TL;DR" (or tl dr, TLDR, tl:dr ...) divides them. Where the body starts with it, the
-    TL;DR is its first paragraph and the post the rest.
+    TL;DR is its first paragraph and the post the rest. Stars, dashes and colons around the mark
+    belong to neither; a minus before a digit and the stars of a first word do.
     """
     marks = list(_TLDR.finditer(body))
     for mark in reversed(marks):
         before, after = body[: mark.start()].strip(), body[mark.end() :].strip()
-        before = before.rstrip("*_[(# \n\t")
+        before = before.rstrip(_BEFORE)
         if before and after:
             return before, after
         if after and not before:
             summary, _, rest = after.partition("\n\n")
             return (rest.strip(), summary.strip()) if rest.strip() else None
     return None
+
+
+def without_edit(summary: str) -> str:
+    """A TL;DR up to its first "Edit:" or "Update:" block, which is added later.
+
+    A block starts on a new line with either word in any case, perhaps numbered or in bold, and a
+    colon or a dash; or within a line after a sentence ("Edit:"), or anywhere in capitals ("EDIT:").
+    A TL;DR that has no word before the block stays as it is.
+    """
+    block = _EDIT_BLOCK.search(summary)
+    kept = summary[: block.start()].rstrip() if block else summary
+    return kept if re.search(r"\w", kept) else summary
 
 
 class Filter:
@@ -250,9 +279,10 @@ def _body(row: fields.Row) -> str:
 def _parts(row: fields.Row, body: str) -> tuple[str, str] | None:
     summary = fields.text_or_none(row, "summary")
     if not summary:
-        return split_tldr(body)
+        apart = split_tldr(body)
+        return (apart[0], without_edit(apart[1])) if apart is not None else None
     apart = split_tldr(body)
-    return (apart[0] if apart is not None else body), summary.strip()
+    return (apart[0] if apart is not None else body), without_edit(summary.strip())
 
 
 def _query_reason(

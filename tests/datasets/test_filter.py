@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,12 +120,70 @@ def test_duplicates_are_dropped_before_anything_else() -> None:
         ("a\n\n**TL;DR**: b", ("a", "b")),
         ("a TL:DR; b", ("a", "b")),
         ("TL;DR: b\n\na", ("a", "b")),
+        ("a\n\n**TL;DR** - my dog", ("a", "my dog")),
+        ("a\n\n**TL;DR** \u2014 my dog", ("a", "my dog")),
+        ("a\n\n**TL;DR:** - *my* dog", ("a", "*my* dog")),
+        ("a\n\ntl;dr **my dog** ran", ("a", "**my dog** ran")),
+        ("a\n\n__TLDR__: my dog", ("a", "my dog")),
+        ("a\n\n---\n\n> TL;DR -- my dog", ("a", "my dog")),
+        ("a - tl;dr : my dog", ("a", "my dog")),
+        ("a\nTL;DR: -5 degrees", ("a", "-5 degrees")),
+        ("**TL;DR** - b\n\na", ("a", "b")),
+        ("a tldrs b", None),
         ("a battledroid b", None),
         ("", None),
     ],
 )
 def test_split_tldr(body: str, parts: tuple[str, str] | None) -> None:
     assert f.split_tldr(body) == parts
+
+
+@pytest.mark.parametrize(
+    ("summary", "kept"),
+    [
+        ("my dog ran\n\nEdit: thanks for the gold", "my dog ran"),
+        ("my dog ran\nupdate - he is back", "my dog ran"),
+        ("my dog ran.\n\n---\n\n**EDIT 2:** thanks\nEdit 3: bye", "my dog ran."),
+        ("my dog ran\n\n**Update**: he is back", "my dog ran"),
+        ("my dog ran. Edit: thanks", "my dog ran."),
+        ("my dog ran. EDIT: thanks", "my dog ran."),
+        ("my dog ran EDIT: thanks", "my dog ran"),
+        ("my dog ran **UPDATE 1**: back", "my dog ran"),
+        # no block: a word of the sentence, or nothing before it
+        ("I must edit: my text", "I must edit: my text"),
+        ("I sent\nupdates to all", "I sent\nupdates to all"),
+        ("an\nup-to-date, edit-proof text", "an\nup-to-date, edit-proof text"),
+        ("EDIT: my dog", "EDIT: my dog"),
+        ("- EDIT: my dog", "- EDIT: my dog"),
+        ("", ""),
+    ],
+)
+def test_edits_after_the_tldr_are_cut(summary: str, kept: str) -> None:
+    assert f.without_edit(summary) == kept
+
+
+@pytest.mark.parametrize("edit", ["\n\nEdit: " + "word " * 40, " EDIT: " + "word " * 40])
+def test_edits_are_cut_before_tokens_are_counted(edit: str) -> None:
+    fields: list[dict[str, Any]] = [
+        {"body": tldr(SUMMARY + edit)},
+        {"body": "What happened.", "summary": SUMMARY + edit},
+    ]
+    for row in fields:
+        post, reason = verdict(**row)
+        assert reason is None
+        assert post is not None
+        assert post.summary == SUMMARY
+
+
+def test_long_bodies_of_one_sign_take_no_time() -> None:
+    started = time.perf_counter()
+    for sign in ("\n", "*", "-", " ", "\n*", "Edit "):
+        many = sign * 20_000
+        assert f.without_edit(many) == many
+        assert f.without_edit("a\nedit " + many + "x") == "a\nedit " + many + "x"
+        assert f.split_tldr("tldr" + many) is None
+        assert f.split_tldr("a tl" + many + "x") is None
+    assert time.perf_counter() - started < 5  # seconds a text where a pattern is quadratic
 
 
 def test_the_29_subreddits() -> None:
