@@ -124,10 +124,14 @@ def _print_counts(console: Console, title: str, rows: Iterable[tuple[str, int]])
 
 
 def _print_refused(console: Console, rejected: Path, refused: int) -> None:
-    console.print(f"[bold]{refused:,} rows refused; the first of them:")
+    console.print(f"[bold]{_rows(refused)} refused{'; the first of them' * (refused > 1)}:")
     with rejected.open(encoding="utf-8") as lines:
         for line, _ in zip(lines, range(SHOWN_REFUSED), strict=False):
             console.print("  " + plain(json.loads(line)["reason"]), soft_wrap=True)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _folder(path: Path) -> None:
@@ -172,14 +176,15 @@ def filter_(
     _folder(out)
     with progress_display() as progress:
         counts, refused = filter_files(path, out, count, on_error is OnError.SKIP, progress)
-    table = Table("rule", "dropped", "left", box=None, title=f"{counts.rows:,} rows")
+    table = Table("rule", "dropped", "left", box=None, title=_rows(counts.rows))
     for rule, dropped, left in counts.table():
         table.add_row(rule, f"{dropped:,}", f"{left:,}")
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{counts.queries:,} queries, {counts.supervised:,} in the supervised set, {out}")
+    queries = f"{counts.queries:,} {'query' if counts.queries == 1 else 'queries'}"
+    console.print(f"{queries}, {counts.supervised:,} in the supervised set, {out}", soft_wrap=True)
     if refused:
-        console.print(f"{refused:,} rows refused, in {out / 'rejected.jsonl'}")
+        console.print(f"{_rows(refused)} refused, in {out / 'rejected.jsonl'}", soft_wrap=True)
 
 
 class Size(StrEnum):

@@ -139,7 +139,7 @@ def test_check_skips_by_default_and_exits_1(tmp_path: Path, command: Command) ->
     args = ("data", "check", str(tmp_path / "x.json"), "--out", str(out))
     code, stdout, stderr = command(*args)
     assert (code, stderr) == (1, "")
-    assert "1 rows refused; the first of them:" in stdout
+    assert "1 row refused:" in stdout
     assert r"x.json:2: choice is '[red]\x1b'; allowed 0 or 1" in stdout
     assert sorted(p.name for p in out.iterdir()) == ["check.csv", "rejected.jsonl"]
 
@@ -178,3 +178,19 @@ def test_files_without_any_row(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_bytes(line({"x": 1}))
     with pytest.raises(DataError, match="no row of a known format"):
         load(tmp_path, on_error="skip")
+
+
+@pytest.mark.parametrize(("bad", "says"), [(1, "1 row refused:"), (2, "2 rows refused; the first")])
+def test_one_row_is_no_rows(bad: int, says: str, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "x.json").write_bytes(line(GOOD) + b"7\n" * bad)
+    code, out, _ = command("data", "check", str(tmp_path / "x.json"))
+    assert code == 1
+    assert says in out.splitlines()[-bad - 1]
+    post = {"subreddit": "tifu", "title": "T", "body": "A body. TL;DR: short"}
+    (tmp_path / "y.jsonl").write_bytes(line(post) + b"7\n" * bad)
+    to = ("--out", str(tmp_path / "o"), "--on-error", "skip")
+    code, out, _ = command("data", "filter", str(tmp_path / "y.jsonl"), *to)
+    assert code == 0
+    assert out.split("\n")[0].strip() == "1 row"
+    assert "\n1 query, 0 in the supervised set, " in out
+    assert f"{says.split(' refused')[0]} refused, in " in out
