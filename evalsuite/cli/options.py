@@ -19,7 +19,8 @@ CHOICES = (
     "For your own table: what a value of your choice column means; repeat for several, e.g. "
     "--choice 1=left --choice 2=right. Without it 0 means left and 1 means right, numbers between "
     "are soft and 0.5 is a tie; words are left, right, a, b, model_a, model_b, tie, draw, both, "
-    "'tie (bothbad)' in any case, or the name of one of the row's two policies."
+    "'tie (bothbad)' in any case, or the name of one of the row's two policies. With it, words "
+    "that it does not name mean nothing."
 )
 
 
