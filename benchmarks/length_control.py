@@ -5,7 +5,8 @@ That route: for each policy a LogisticRegressionCV with L1 penalty (liblinear, t
 5 folds by prompt, log loss), where a soft label p is a row of each class with weights p and 1 - p.
 Ours: `fit_joint_length_control(difficulty=..., prior="none")` for all policies at once, standard
 errors and input checks included. Beside it the joint fit, which estimates the difficulties too.
-Both sides run in this one process, timed in seconds of processor time; only ratios mean anything.
+Both sides run in this one process, each on one thread (idle ones of a BLAS pool would be counted
+too), timed in seconds of processor time; only ratios mean anything.
 
 Data are simulated with a seed (`simulate`), or with --data a CSV with the columns policy,
 prompt_id, baseline_chars, policy_chars, preference, as AlpacaEval's annotations can be written.
@@ -32,6 +33,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from evalsuite.stats import length_control_joint
 from evalsuite.stats.length_control_joint import JointLengthControl, fit_joint_length_control
@@ -224,6 +226,12 @@ def main() -> None:
     parser.add_argument("--published", type=Path, help="CSV of published rates to compare with")
     parser.add_argument("--priors", type=int, metavar="N", help="simulated worlds a setting")
     args = parser.parse_args()
+    with threadpool_limits(1):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """What the command line asks for."""
     if args.priors:
         priors(args.priors, args.seed)
         return
