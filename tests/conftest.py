@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("evalsuite")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real human labels; tests that use it skip where it is missing."""
     if not SHARED_DATA.is_dir():

@@ -13,15 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.errors import StatisticsError
 from evalsuite.metrics.tokens import (
     Ints,
     Match,
+    beside_posts,
     common_subsequence,
     match,
-    number_texts,
     share,
-    tokenise,
 )
 
 
@@ -34,16 +32,8 @@ def copying(summaries: Sequence[str], posts: Sequence[str]) -> NDArray[np.float6
     Raises StatisticsError when the lists differ in length. Source: Stiennon et al. 2020,
     footnote 9 and Appendix G.5.
     """
-    if len(summaries) != len(posts):
-        raise StatisticsError(
-            f"posts has {len(posts)} texts for {len(summaries)} summaries; allowed one for each"
-        )
-    codes, texts = number_texts([*summaries, *posts])
-    tokens = tokenise(texts).tokens
-    n = len(summaries)
-    rows, post_of = np.unique(codes[n:], return_inverse=True)
-    bigrams = match(tokens.take(rows), tokens.take(codes[:n]), post_of, n=2)[1]
-    return copying_share(bigrams, post_of)
+    posts_, summaries_, post_of = beside_posts(summaries, posts)
+    return copying_share(match(posts_, summaries_, post_of, n=2)[1], post_of)
 
 
 def copying_share(bigrams: Match, post_of: Ints) -> NDArray[np.float64]:

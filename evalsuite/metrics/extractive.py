@@ -23,16 +23,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evalsuite.errors import StatisticsError
 from evalsuite.metrics.tokens import (
     Ints,
     Match,
     Ragged,
     as_strings,
+    beside_posts,
     match,
-    number_texts,
     share,
-    tokenise,
 )
 
 ORDERS = 3
@@ -49,17 +47,9 @@ def extractive(summaries: Sequence[str], posts: Sequence[str]) -> pd.DataFrame:
     Raises StatisticsError when the lists differ in length. Source: Grusky, Naaman & Artzi 2018,
     section 4; Fabbri et al. 2021 (SummEval) for the novel n-grams.
     """
-    if len(summaries) != len(posts):
-        raise StatisticsError(
-            f"posts has {len(posts)} texts for {len(summaries)} summaries; allowed one for each"
-        )
-    codes, texts = number_texts([*summaries, *posts])
-    tokens = tokenise(texts).tokens
-    n = len(summaries)
-    rows, post_of = np.unique(codes[n:], return_inverse=True)
-    summary_tokens = tokens.take(codes[:n])
-    found = match(tokens.take(rows), summary_tokens, post_of, n=ORDERS)
-    return pd.DataFrame(extractive_scores(found, summary_tokens, post_of))
+    posts_, summaries_, post_of = beside_posts(summaries, posts)
+    found = match(posts_, summaries_, post_of, n=ORDERS)
+    return pd.DataFrame(extractive_scores(found, summaries_, post_of))
 
 
 def extractive_scores(

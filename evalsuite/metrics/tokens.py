@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -96,6 +96,29 @@ def tokenise(texts: Iterable[str]) -> Corpus:
         ends.append(len(values))
     tokens = Ragged(np.array(values, dtype=np.int64), np.array(ends, dtype=np.int64))
     return Corpus(tokens, list(numbers))
+
+
+class Beside(NamedTuple):
+    """Tokens of n summaries and of their distinct posts; `post_of` (n,) names each one's post."""
+
+    posts: Ragged
+    summaries: Ragged
+    post_of: Ints
+
+
+def beside_posts(summaries: Sequence[str], posts: Sequence[str]) -> Beside:
+    """Tokens of two lists of n texts; a text that occurs many times is worked on once.
+
+    Raises StatisticsError when the lists differ in length.
+    """
+    if len(summaries) != len(posts):
+        raise StatisticsError(
+            f"posts has {len(posts)} texts for {len(summaries)} summaries; allowed one for each"
+        )
+    codes, texts = number_texts([*summaries, *posts])
+    tokens, n = tokenise(texts).tokens, len(summaries)
+    rows, post_of = np.unique(codes[n:], return_inverse=True)
+    return Beside(tokens.take(rows), tokens.take(codes[:n]), post_of)
 
 
 def split(text: str) -> list[str]:

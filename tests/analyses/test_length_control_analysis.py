@@ -67,11 +67,8 @@ def small(rng: np.random.Generator) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def released() -> tuple[pd.DataFrame, dict[str, int]]:
-    path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "tldr_feedback"
-    if not path.is_dir():
-        pytest.skip("the folder shared/data with real labels does not lie beside the project")
-    return compute(load(path / "pairs_batch3_to_10.jsonl"))
+def released(shared_data: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    return compute(load(shared_data / "tldr_feedback" / "pairs_batch3_to_10.jsonl"))
 
 
 def test_worked_example_on_released_labels(released):
