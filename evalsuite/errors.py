@@ -19,6 +19,10 @@ class StatisticsError(EvalsuiteError):
     """A statistic was asked of inputs for which it is not defined at all (shapes, ranges)."""
 
 
+class ModelError(EvalsuiteError):
+    """A checkpoint is missing, damaged, of the wrong kind, or does not fit what is asked of it."""
+
+
 class DataError(EvalsuiteError):
     """One input row or file is not what its format allows.
 

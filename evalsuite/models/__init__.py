@@ -1,0 +1,16 @@
+"""Language models: prompts, checkpoints, packed rows, scoring, sampling, rewards.
+
+The only room of the core that knows torch. Importing the package itself loads nothing; its modules
+load torch and transformers, so commands import them inside their functions.
+
+    names.py        what a model is called: a folder, a short name, an id of the hub
+    info.py         evalsuite.json, the record beside a checkpoint's weights
+    checkpoints.py  policies and reward models in and out of Hugging Face folders
+    fetch.py        a small pretrained model from the package index, where no hub answers
+    prompts.py      the one place that renders a prompt
+    packing.py      a prompt and its completions as rows, and the modules that read them
+    scoring.py      log-probabilities and rewards of completions
+    sampling.py     K samples a prompt
+    rewards.py      what is optimised: reward models, ensembles, text metrics
+    bases/          tiny Llamas of three sizes, pretrained on the simulated world's posts
+"""
