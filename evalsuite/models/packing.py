@@ -312,8 +312,8 @@ class ScalarModel(nn.Module):
                 "read at its end"
             )
         full = self.model(input_ids=batch.input_ids, attention_mask=batch.mask.long())
-        out = full.logits[:, 0].float()[batch.rows]
-        return out
+        output: Tensor = full.logits[:, 0].float()
+        return output[batch.rows]
 
 
 class PolicyAndValue(PolicyModel):
