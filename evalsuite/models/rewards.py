@@ -17,7 +17,7 @@ import difflib
 import importlib
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
@@ -28,6 +28,7 @@ from evalsuite.errors import ConfigError, DataError
 from evalsuite.metrics.copying import copying
 from evalsuite.metrics.length import characters, words
 from evalsuite.metrics.rouge import rouge
+from evalsuite.models.names import BASES, FETCHED
 from evalsuite.models.packing import Group, ScalarModel
 from evalsuite.models.prompts import Prompter
 from evalsuite.records import Post, shown
@@ -39,6 +40,9 @@ Floats = NDArray[np.float64]
 
 DEFAULT_FORMAT = "tldr_reward"
 """Prompt format of reward models that do not state theirs (those of others)."""
+
+DOMAIN_FORMATS = "domain_formats"
+"""Where `evalsuite.json` keeps, under `more`, the prompt formats of other domains."""
 
 MAX_BATCH_TOKENS = 8192
 """Tokens of a batch when scoring, padding counted."""
@@ -82,14 +86,16 @@ class ModelReward:
     way a completion is at most as long as the model was trained on, and ends in EOS: a sample that
     did not end is scored as if it had (what to do about it is the business of the one who asks).
 
-    shift: subtracted from the head's output, so that references have mean reward 0 (`normalise`).
+    domains: prompters for posts of other domains (news), by the posts' `domain`. shift: subtracted
+    from the head's output, so that references have mean reward 0 (`normalise`).
     """
 
     def __init__(
         self, model: ScalarModel, prompter: Prompter, *, shift: float = 0.0,
         name: str = "reward model", policy: Prompter | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        domains: Mapping[str, Prompter] | None = None, max_batch_tokens: int = MAX_BATCH_TOKENS,
     ) -> None:  # fmt: skip
+        self.domains = dict(domains or {})
         self.model, self.prompter, self.shift = model, prompter, shift
         self.name, self.max_batch_tokens = name, max_batch_tokens
         self.policy = policy
@@ -144,7 +150,7 @@ class ModelReward:
         """The same model with another shift."""
         return ModelReward(
             self.model, self.prompter, shift=shift, name=self.name, policy=self.policy,
-            max_batch_tokens=self.max_batch_tokens,
+            domains=self.domains, max_batch_tokens=self.max_batch_tokens,
         )  # fmt: skip
 
     def _grouped(
@@ -161,15 +167,19 @@ class ModelReward:
             completion = tuple(self._completion(request))
             place = members[group].setdefault(completion, len(members[group]))
             places.append((group, place))
-        rendered = [self.prompter.prompt(post) for post in prompts]
+        rendered = [self._prompter(post).prompt(post) for post in prompts]
         return [Group(p, list(c)) for p, c in zip(rendered, members, strict=True)], places
 
+    def _prompter(self, post: Post) -> Prompter:
+        return self.domains.get(post.domain, self.prompter)
+
     def _completion(self, request: RewardRequest) -> list[int]:
+        prompter = self._prompter(request.post)
         if request.completion is None or not self.uses_tokens:
-            return self.prompter.completion(request.summary)
-        tokens, eos = list(request.completion), self.prompter.eos_id
+            return prompter.completion(request.summary)
+        tokens, eos = list(request.completion), prompter.eos_id
         end = tokens.index(eos) if eos in tokens else len(tokens)
-        return [*tokens[: min(end, self.prompter.max_completion_tokens - 1)], eos]
+        return [*tokens[: min(end, prompter.max_completion_tokens - 1)], eos]
 
 
 def same_completions(policy: Prompter, own: Prompter) -> bool:
@@ -361,10 +371,7 @@ def parse_reward(
         return TextReward(_imported(text), undefined=undefined)
     if undefined is not None or not text:
         raise _unknown(spec)
-    from evalsuite.models.checkpoints import resolve
-
-    place = resolve(text)
-    if not isinstance(place, Path) and "/" not in place:
+    if "/" not in text and text not in BASES + FETCHED and not Path(text).exists():
         raise _unknown(spec)
     return ModelReward.load(text, **settings)
 
