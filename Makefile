@@ -18,7 +18,7 @@ slow: setup  ## simulations of coverage and the refitted bootstraps
 check: setup  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict evalsuite
+	$(BIN)/mypy --strict evalsuite trainers
 
 gallery: setup  ## figures of the real labels in DATA, into reports/gallery
 	$(BIN)/evalsuite analyze preference length_control human_best_of_n --data $(DATA)/tldr_feedback/pairs_batch3_to_10.jsonl --out reports/gallery/training_pairs

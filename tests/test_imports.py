@@ -23,6 +23,11 @@ ALLOWED = {
     | {"evalsuite.tables"},
     "evalsuite/report": {"evalsuite.report", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.tables", "evalsuite.datasets"},
+    "evalsuite/models": {"evalsuite.models", "evalsuite.errors", "evalsuite.records"}
+    | {"evalsuite.tables", "evalsuite.metrics", "evalsuite.provenance", "evalsuite.config"},
+    "trainers": {"trainers", "evalsuite.models", "evalsuite.errors", "evalsuite.records"}
+    | {"evalsuite.tables", "evalsuite.metrics", "evalsuite.provenance", "evalsuite.config"}
+    | {"evalsuite.datasets", "evalsuite.simulation", "evalsuite.stats"},
     "analyses": {"analyses", "evalsuite.datasets", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.metrics", "evalsuite.report", "evalsuite.stats", "evalsuite.tables"},
 }
