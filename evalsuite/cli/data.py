@@ -1,4 +1,4 @@
-"""`evalsuite data`: what is in a file of labels, the TL;DR filter, and simulated labels."""
+"""`evalsuite data`: what is in a file of labels, the TL;DR filter, simulated posts and labels."""
 
 from __future__ import annotations
 
@@ -228,3 +228,102 @@ def simulate(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     Console(highlight=False).print(f"{len(written)} files in {out}", soft_wrap=True)
+
+
+class DomainName(StrEnum):
+    """Kinds of text in the simulated world."""
+
+    TLDR = "tldr"
+    CNNDM = "cnndm"
+
+
+WorldSeed = Annotated[int, typer.Option("--world-seed", min=0, help="Seed of the world.")]
+
+
+@app.command()
+def posts(
+    out: Annotated[Path, typer.Option(help="File to write, JSON lines; replaced.")],
+    count: Annotated[int, typer.Option(min=1, help="Posts.")],
+    start: Annotated[int, typer.Option(min=0, help="Number of the first post.")] = 0,
+    world_seed: WorldSeed = 0,
+    domain: Annotated[DomainName, typer.Option(help="TL;DR posts, or news.")] = DomainName.TLDR,
+) -> None:
+    """Write simulated posts with their references, to train and sample on.
+
+    Post 17 is the same whatever else is written. The shipped base models have read
+    posts from 1,048,576 on: train on those below 500,000, measure on the rest.
+
+    \b
+    Examples:
+      evalsuite data posts --count 5000 --out train.jsonl
+      evalsuite data posts --start 500000 --count 200 --out held_out.jsonl
+    """
+    from evalsuite.simulation import World
+    from evalsuite.simulation.files import post_lines
+
+    lines = post_lines(World(world_seed), domain.value, count, start=start)
+    _write_lines(out, lines)
+    Console(highlight=False).print(f"{count:,} posts in {out}", soft_wrap=True)
+
+
+@app.command()
+def label(
+    summaries: Annotated[
+        Path,
+        typer.Argument(
+            help="Summaries of simulated posts, .parquet or JSON lines, as `evalsuite sample` "
+            "writes them: post_id (or prompt_id, id), policy, text (or summary)."
+        ),
+    ],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs to draw.")],
+    out: Annotated[Path, typer.Option(help="File to write, JSON lines; replaced.")],
+    posts_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--posts", help="File of `data posts`, where ids are those of our tables."),
+    ] = None,
+    labelers: Annotated[int, typer.Option(min=1, help="Simulated labelers.")] = 24,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Answers without noise; pairs of equal worth left out.")
+    ] = False,
+    reference_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of pairs of a sample with the reference.")
+    ] = 0.5,
+    valid_share: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of posts in each of valid1 and valid2.")
+    ] = 0.1,
+    batch: Annotated[str, typer.Option(help="Name of the batch.")] = "simulated",
+    world_seed: WorldSeed = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other pairs.")] = 0,
+) -> None:  # fmt: skip
+    """Label pairs of summaries of simulated posts, in the release's format.
+
+    Draws pairs of different texts of a post, two samples or a sample and the
+    reference, and asks the simulated labelers. With --truth the same pairs are
+    answered without noise by the worker "truth".
+
+    \b
+    Examples:
+      evalsuite data label samples.parquet --posts posts.jsonl --pairs 5000 --out labels.jsonl
+      evalsuite data label samples.parquet --posts posts.jsonl --pairs 2000 --truth --out truth.jsonl
+    """  # noqa: E501
+    from evalsuite.pipeline.simulated import read_texts
+    from evalsuite.simulation import World
+    from evalsuite.simulation.files import label_lines
+
+    found = label_lines(
+        World(world_seed), read_texts(summaries, posts_file), pairs,
+        labelers=None if truth else labelers, reference_share=reference_share,
+        valid_share=valid_share, batch=batch, seed=seed,
+    )  # fmt: skip
+    _write_lines(out, found.lines)
+    console = Console(highlight=False)
+    console.print(f"{len(found.lines):,} comparisons in {out}", soft_wrap=True)
+    if found.ties:
+        console.print(f"{found.ties:,} pairs of equal worth left out")
+
+
+def _write_lines(out: Path, lines: list[bytes]) -> None:
+    from evalsuite.tables import write_atomically
+
+    _folder(out.parent)
+    write_atomically(out, lambda path: path.write_bytes(b"".join(lines)))

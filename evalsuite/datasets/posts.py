@@ -3,6 +3,7 @@
     post, title, subreddit, id, reference_summary [, summary, summary_policy, judge, judge_prefers]
     post, title, subreddit, id, summary           (as in the filtered TL;DR: summary = reference)
 
+A row may name its `domain` ("cnndm", or a word of your own); without one it is "tldr".
 `judge_prefers` is "summary", "reference_summary" or null (no verdict); a verdict becomes a
 comparison with the judge as labeler. Which side the judge saw first is unknown, so sides go by
 id, as for pairs. Proved by tests/datasets/test_posts.py.
@@ -33,7 +34,8 @@ def add(row: Row, builder: Builder) -> None:
     """Add one post with its summaries and verdict. Raises DataError."""
     post = builder.post(
         fields.name(row, "post"), fields.text_or_none(row, "title"),
-        fields.text_or_none(row, "subreddit"), "tldr", fields.name_or_none(row, "id"),
+        fields.text_or_none(row, "subreddit"), fields.name_or_none(row, "domain") or "tldr",
+        fields.name_or_none(row, "id"),
     )  # fmt: skip
     if "reference_summary" not in row:
         builder.keep(post, [builder.summary(REFERENCE_POLICY, fields.text(row, "summary"), post)])

@@ -27,8 +27,9 @@ import pandas as pd
 from evalsuite.errors import ConfigError
 from evalsuite.simulation import design
 from evalsuite.simulation.design import RATED, STAGES, Items
+from evalsuite.simulation.files import infos
 from evalsuite.simulation.labelers import AXES, Crowd
-from evalsuite.simulation.language import DOMAINS, SLOTS, Ints, language
+from evalsuite.simulation.language import DOMAINS, Ints, language
 from evalsuite.simulation.policies import sample
 from evalsuite.simulation.ragged import Ragged
 from evalsuite.simulation.roster import by_name, roster
@@ -174,7 +175,7 @@ def _comparisons(
     chars = (texts.chars[left][given.item], texts.chars[right][given.item])
     answers = crowd.compare(who, utility, chars, world.rng(_LABELS, key), time)
     expected = crowd.prefers_left(who, utility, chars, time)
-    info, anonymous = _infos(posts), _infos(posts, anonymous=True)
+    info, anonymous = infos(posts), infos(posts, anonymous=True)
     confidence = np.where(answers.choice == 0, 5 - answers.strength, 5 + answers.strength).tolist()
     batch_of = items.batch[given.item]
     bounds = np.searchsorted(batch_of, np.arange(len(design.batch_times()) + 1))
@@ -184,13 +185,13 @@ def _comparisons(
         stage = STAGES[stage_number]
         if stage.domain != domain:
             continue
-        infos = anonymous if stage.anonymous else info
+        posts_info = anonymous if stage.anonymous else info
         space = "" if stage.anonymous else " "
         lines = []
         for label in range(int(bounds[number]), int(bounds[number + 1])):
             item = int(given.item[label])
             row = {
-                "info": infos[int(items.post[item])],
+                "info": posts_info[int(items.post[item])],
                 "split": stage.splits[int(items.split[item])],
                 "summaries": [
                     {"text": space + texts.text[left[item]], "policy": one[item], "note": "-"},
@@ -260,35 +261,6 @@ def _read(world: World, posts: Posts, text: Ragged) -> Texts:
     return Texts(world.value(parts, posts.domain), characters(text), parts, words)
 
 
-def _infos(posts: Posts, *, anonymous: bool = False) -> list[orjson.Fragment]:
-    """The `info` of each post as ready JSON; anonymous leaves the id out."""
-    lang, domain = language(), DOMAINS[posts.domain]
-    relations = lang.values(posts.domain, SLOTS.index("relation"))
-    rank = np.zeros(lang.unknown, dtype=np.int64)
-    rank[relations] = np.arange(len(relations)) * len(domain.sections) // len(relations)
-    section = rank[posts.facts[:, 0]].tolist()
-    out = []
-    for identity, text, title, number in zip(
-        posts.ids, posts.text.texts(lang.spaced), posts.title.texts(lang.spaced), section,
-        strict=True,
-    ):  # fmt: skip
-        row = {"id": identity} if not anonymous else {}
-        if posts.domain == "tldr":
-            row |= {
-                "post": text.strip(),
-                "title": title.strip(),
-                "subreddit": domain.sections[number],
-            }
-        else:
-            row |= {
-                "article": text.strip(),
-                "title": title.strip(),
-                "site": domain.sections[number],
-            }
-        out.append(orjson.Fragment(orjson.dumps(row)))
-    return out
-
-
 def _expected_rates(
     domain: str, left: list[str], right: list[str], prefers_left: Floats
 ) -> list[dict[str, Any]]:
@@ -341,7 +313,7 @@ def _ratings(
     parts = texts.parts.take(given.item)
     values = crowd.rate(given.labeler, parts, texts.chars[given.item], rng).tolist()
     batch = {"tldr": "tldraxis1", "cnndm": "cnndm1"}[domain]
-    info = _infos(posts)
+    info = infos(posts)
     lines = []
     for item, labeler, value in zip(
         given.item.tolist(), given.labeler.tolist(), values, strict=True
