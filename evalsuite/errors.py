@@ -23,6 +23,10 @@ class ModelError(EvalsuiteError):
     """A checkpoint is missing, damaged, of the wrong kind, or does not fit what is asked of it."""
 
 
+class TrainingError(EvalsuiteError):
+    """A training run cannot start, go on or be resumed; what it has saved is intact."""
+
+
 class DataError(EvalsuiteError):
     """One input row or file is not what its format allows.
 
