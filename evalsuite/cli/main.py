@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 import evalsuite
-from evalsuite.cli import analyze, data
+from evalsuite.cli import analyze, data, models
 from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
@@ -34,6 +34,7 @@ app.command("analyze")(analyze.analyze)
 app.command("options")(analyze.options)
 app.command("page")(analyze.page)
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 
 
 def _version(asked: bool) -> None:

@@ -6,6 +6,9 @@ load torch and transformers, so commands import them inside their functions.
     names.py        what a model is called: a folder, a short name, an id of the hub
     info.py         evalsuite.json, the record beside a checkpoint's weights
     checkpoints.py  policies and reward models in and out of Hugging Face folders
+    limits.py       the pad token, the vocabulary, the context
+    quiet.py        transformers without its bars, its errors as one line
+    describe.py     what is known of a checkpoint without loading its weights
     fetch.py        a small pretrained model from the package index, where no hub answers
     prompts.py      the one place that renders a prompt
     packing.py      a prompt and its completions as rows, and the modules that read them

@@ -21,10 +21,9 @@ What differs from a plain load
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +47,9 @@ from evalsuite.models.info import (
     weights_sha256,
     write_info,
 )
-from evalsuite.models.names import folder_of, read_config, resolve
+from evalsuite.models.limits import check_context, check_tokens, context_length, ensure_pad
+from evalsuite.models.names import INFO_FILE, folder_of, read_config, resolve
+from evalsuite.models.quiet import quiet, reading
 
 __all__ = [
     "CheckpointInfo",
@@ -64,10 +65,6 @@ __all__ = [
     "resolve",
     "save",
 ]
-
-PAD = "[PAD]"
-ALIGNED = 8
-"""Rows are added so that a matrix aligned for tensor cores stays aligned."""
 
 SCALAR_SUFFIX = "ForSequenceClassification"
 
@@ -101,7 +98,7 @@ def load_policy(
     info = info_of(folder, "policy")
     if made_of.endswith(SCALAR_SUFFIX) or info.kind != "policy":
         raise ModelError(f"{name}: is a {info.kind} model ({made_of}); allowed a policy")
-    tokenizer = _tokenizer(folder, name)
+    tokenizer = read_tokenizer(folder, name)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: its tokenizer has no end-of-sequence token")
     model, missing = _weights(transformers.AutoModelForCausalLM, folder, name, config, dtype)
@@ -130,7 +127,7 @@ def load_scalar(
         )
     if config.num_labels != 1:
         raise ModelError(f"{name}: its head has {config.num_labels} outputs; allowed 1 (a reward)")
-    tokenizer = _tokenizer(folder, name)
+    tokenizer = read_tokenizer(folder, name)
     loader = transformers.AutoModelForSequenceClassification
     model, missing = _weights(loader, folder, name, config, dtype)
     _refuse_missing(name, missing)
@@ -156,7 +153,7 @@ def new_reward_model(
     if parent.kind != "policy" or (config.architectures or [""])[0].endswith(SCALAR_SUFFIX):
         raise ModelError(f"{policy}: is a {parent.kind} model already; allowed a policy")
     config.num_labels = 1
-    tokenizer = _tokenizer(folder, policy)
+    tokenizer = read_tokenizer(folder, policy)
     loader = transformers.AutoModelForSequenceClassification
     model, missing = _weights(loader, folder, policy, config, dtype)
     head = getattr(model, "score", None)
@@ -207,12 +204,12 @@ def save(
             before.rename(target)  # a save was cut off between its two renames
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir()
-        with _quiet():
+        with quiet():
             model.save_pretrained(writing, state_dict=state_dict)
             tokenizer.save_pretrained(writing)
         info = info.replace(weights_sha256=weights_sha256(writing))
         write_info(writing, info)
-        _sync(writing)
+        _finish(writing)
         shutil.rmtree(before, ignore_errors=True)
         if target.exists():
             target.rename(before)
@@ -225,71 +222,6 @@ def save(
         raise ModelError(f"{target}: the checkpoint cannot be written ({reason}){kept}") from error
     shutil.rmtree(before, ignore_errors=True)
     return info
-
-
-def ensure_pad(model: Any, tokenizer: Any, name: str = "the model") -> int:
-    """Gives model and tokenizer one pad token that differs from EOS; returns its id.
-
-    A pad token that is missing or is EOS becomes `[PAD]`: with pad = EOS the token on which a
-    reward is read looks like padding. Its id is the tokenizer's next one; embedding rows are added
-    only where the id lies beyond them (many models have spare rows). Added rows are the mean of
-    the others: their logit is then the mean logit, so by Jensen's inequality each takes at most
-    1/V of the probability, and logits of the other tokens do not change at all.
-    Raises ModelError where the tokenizer has ids beyond the embedding rows.
-    """
-    rows = model.get_input_embeddings().weight.shape[0]
-    check_tokens(model, max(tokenizer.get_vocab().values(), default=0), name)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.add_special_tokens({"pad_token": PAD})
-    pad = int(tokenizer.pad_token_id)
-    if pad >= rows:
-        more = ALIGNED if rows % ALIGNED == 0 else 1
-        _add_rows(model, -(-(pad + 1) // more) * more)
-    embedding = model.get_input_embeddings()
-    if getattr(embedding, "padding_idx", None) is not None:
-        embedding.padding_idx = pad  # else EOS, where it was the pad, would never be learned
-    configs = [model.config, getattr(model, "generation_config", None)]
-    for config in (c for c in configs if c is not None):
-        config.pad_token_id = pad
-        known = config.eos_token_id
-        known = known if isinstance(known, list) else [known]
-        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in known:
-            config.eos_token_id = tokenizer.eos_token_id
-    return pad
-
-
-def check_tokens(model: Any, largest: int, name: str = "the model") -> None:
-    """Raises ModelError where a token id lies beyond the model's embedding rows."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if largest >= rows:
-        raise ModelError(
-            f"{name}: token id {largest}, but the model has {rows} embedding rows; allowed 0 to "
-            f"{rows - 1}: the tokenizer is not this checkpoint's, or its vocabulary is too small"
-        )
-
-
-def context_length(model: Any) -> int | None:
-    """Tokens that one row may have; None where the family sets no limit."""
-    config = model.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None or limit <= 0:
-        return None
-    for key, module in model.named_modules():
-        if key.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa counts its positions from after the padding index
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1
-            return int(module.num_embeddings) - offset
-    return int(limit)
-
-
-def check_context(model: Any, tokens: int, name: str = "the model") -> None:
-    """Raises ModelError where `tokens` (prompt and completion) exceed the model's context."""
-    limit = context_length(model)
-    if limit is not None and tokens > limit:
-        raise ModelError(
-            f"{name}: prompt and completion take up to {tokens} tokens; allowed {limit}, the "
-            "model's context (lower max_prompt_tokens or max_completion_tokens)"
-        )
 
 
 def _name(name: str | Path, folder: Path) -> str:
@@ -306,7 +238,7 @@ def _config(folder: Path, name: str | Path, attn: str, mapping: Any, what: str) 
             f"{name}: model type {family!r} is not one that transformers "
             f"{transformers.__version__} knows; code in a checkpoint is never run"
         )
-    with _reading(name):
+    with reading(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if type(config) not in mapping:
         raise ModelError(f"{name}: the family {family!r} cannot be {what}")
@@ -328,8 +260,8 @@ def _without_dropout(config: Any) -> None:
             setattr(config, key, 0.0)
 
 
-def _tokenizer(folder: Path, name: str | Path) -> Any:
-    with _reading(name, "its tokenizer cannot be read"):
+def read_tokenizer(folder: Path, name: str | Path) -> Any:
+    with reading(name, "its tokenizer cannot be read"):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
@@ -337,7 +269,7 @@ def _weights(
     loader: Any, folder: Path, name: str | Path, config: Any, dtype: torch.dtype
 ) -> tuple[Any, list[str]]:
     """The model, and the parameters that its files do not hold."""
-    with _reading(name), torch.random.fork_rng(devices=[]):
+    with reading(name), torch.random.fork_rng(devices=[]):
         model, found = loader.from_pretrained(
             folder,
             config=config,
@@ -357,22 +289,12 @@ def _refuse_missing(name: str | Path, missing: list[str]) -> None:
         )
 
 
-def _add_rows(model: Any, rows: int) -> None:
-    old = model.get_input_embeddings().weight.shape[0]
-    with torch.random.fork_rng(devices=[]), _quiet():
-        model.resize_token_embeddings(rows, mean_resizing=False)
-    output = model.get_output_embeddings()
-    with torch.no_grad():
-        for module in (model.get_input_embeddings(), output):
-            if module is not None:
-                module.weight[old:] = module.weight[:old].mean(0)
-        if output is not None and getattr(output, "bias", None) is not None:
-            output.bias[old:] = output.bias[:old].mean()
-
-
-def _sync(folder: Path) -> None:
+def _finish(folder: Path) -> None:
+    """Files onto the disk, readable as the user's other files (the libraries write some as 600)."""
+    mode = (folder / INFO_FILE).stat().st_mode
     for file in folder.rglob("*"):
         if file.is_file():
+            file.chmod(mode)
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
     _sync_folder(folder)
@@ -384,32 +306,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _reading(name: str | Path, problem: str = "cannot be loaded") -> Iterator[None]:
-    """One line in the place of what the libraries raise about a file's content."""
-    try:
-        with _quiet():
-            yield
-    except ModelError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[0].strip() if lines else type(error).__name__
-        raise ModelError(f"{name}: {problem} ({reason})") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and no load reports: what matters of them is raised as an error."""
-    logs: Any = transformers.utils.logging
-    level, bar = logs.get_verbosity(), logs.is_progress_bar_enabled()
-    logs.set_verbosity_error()
-    logs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logs.set_verbosity(level)
-        if bar:
-            logs.enable_progress_bar()

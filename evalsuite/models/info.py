@@ -91,17 +91,16 @@ def made_here(
     """The record of a checkpoint that is being made: commit, versions, parent and data filled in.
 
     parent, parent_name: `info` and `name` of the `Loaded` that training started from; what the
-    parent knows of the prompt format is kept unless `fields` say otherwise.
+    parent knows of the prompt format is kept unless `fields` say otherwise. A name alone will do
+    for what is no checkpoint.
     """
     commit, dirty = provenance.commit()
-    if parent is not None and parent_name is not None:
-        digest = parent.weights_sha256
-        parent_text = f"{parent_name} sha256:{digest[:16]}" if digest else parent_name
-        fields = {
-            "parent": parent_text,
-            "ancestors": [*parent.ancestors, parent_text],
-            "prompt_format": parent.prompt_format,
-        } | fields
+    if parent_name is not None:
+        digest = parent.weights_sha256 if parent else None
+        text = f"{parent_name} sha256:{digest[:16]}" if digest else parent_name
+        before = parent.ancestors if parent else []
+        told = parent.prompt_format if parent else None
+        fields = {"parent": text, "ancestors": [*before, text], "prompt_format": told} | fields
     return CheckpointInfo(
         kind=kind,
         config=dict(config),
