@@ -14,7 +14,9 @@ one nested group alone has a setting of that name (`expand`).
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
@@ -27,12 +29,15 @@ from evalsuite.records import shown
 class DataConfig:
     """Where examples come from and which of them are used.
 
-    paths: files or folders that `evalsuite data check` can read. format: their format, "auto" to
-    tell it from the first row. prompt_format: a name of `evalsuite.models.prompts.FORMATS`.
-    max_prompt_tokens, max_completion_tokens: lengths instead of the format's own. held_out: share
-    of the posts without a stated split that are not trained on. train_splits: splits to train on.
-    validation_splits: splits that choose between runs. limits: the most examples of a split, by
-    the split's name.
+    paths: files or folders that `evalsuite data check` can read.
+    format: their format; "auto" tells it from the first row.
+    prompt_format: how a post becomes a prompt; a name of `evalsuite.models.prompts.FORMATS`.
+    max_prompt_tokens: longest prompt, where the format's own is not wanted.
+    max_completion_tokens: longest completion with its EOS, likewise.
+    held_out: share of the posts without a stated split that are not trained on.
+    train_splits: splits to train on.
+    validation_splits: splits that choose between runs.
+    limits: the most examples of a split, by the split's name.
     """
 
     paths: tuple[str, ...] = ()
@@ -50,11 +55,15 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW and the course of its learning rate.
 
-    learning_rate: the highest. schedule: from there "cosine" or "linear" down to `floor`, or
-    "constant". warmup: updates that rise to it, a share of the run where below 1. floor: where
-    the rate ends, as a share of `learning_rate`. beta1, beta2, eps: of Adam (eps as in N+, detail
-    8). weight_decay: decoupled, on matrices only (embeddings among them); vectors (norms, biases)
-    are left alone. max_grad_norm: global norm that gradients are cut to; 0 for none.
+    learning_rate: the highest.
+    schedule: from there "cosine" or "linear" down to `floor`, or "constant".
+    warmup: updates that rise to it; below 1, a share of the run.
+    floor: where the rate ends, as a share of `learning_rate`.
+    beta1: decay of the mean of gradients.
+    beta2: decay of the mean of their squares.
+    eps: added to the root of that; 1e-5 as in N+, detail 8.
+    weight_decay: decoupled, on matrices only (embeddings too); vectors (norms, biases) have none.
+    max_grad_norm: global norm that gradients are cut to; 0 for none.
     """
 
     learning_rate: float = 3e-6
@@ -82,12 +91,14 @@ class OptimizerConfig:
 class EngineConfig:
     """Device, precision, how one update is cut up and spread.
 
-    device: "auto" (a GPU where there is one) or "cpu". precision: of activations; weights and
-    moments are float32 always. "auto" is bfloat16 on a GPU that has it, else float32.
+    device: "auto" (a GPU where there is one) or "cpu".
+    precision: of activations; "auto" is bfloat16 on a GPU that has it, else float32. Weights and
+        moments are float32 always.
     micro_batch_tokens: tokens (padding counted) of one forward and backward pass; what does not
-    fit is accumulated. parallel: with several processes, "ddp" (each has the whole model) or
-    "fsdp" (weights, gradients and moments are split over them); `accelerate launch --use_fsdp`
-    asks for "fsdp" too. gradient_checkpointing: recompute activations in the backward pass.
+        fit is accumulated.
+    parallel: with several processes, "ddp" (each has the whole model) or "fsdp" (weights,
+        gradients and moments are split over them; `accelerate launch --use_fsdp` asks for it too).
+    gradient_checkpointing: recompute activations in the backward pass.
     """
 
     device: Literal["auto", "cpu"] = "auto"
@@ -104,10 +115,11 @@ class EngineConfig:
 class RunConfig:
     """What a run writes beside its results; none of it changes a number, so `--resume` may.
 
-    checkpoint_every: updates between checkpoints. checkpoint_seconds: or so many seconds, where
-    that comes sooner. keep: checkpoints kept. log_seconds: between two lines of progress where
-    there is no terminal. tensorboard: write the numbers for TensorBoard too (needs
-    `evalsuite[tensorboard]`).
+    checkpoint_every: updates between checkpoints.
+    checkpoint_seconds: or so many seconds, where that comes sooner.
+    keep: newest checkpoints that stay.
+    log_seconds: between two lines of progress, where there is no terminal for a table.
+    tensorboard: write the numbers for TensorBoard too (needs `evalsuite[tensorboard]`).
     """
 
     checkpoint_every: int = 100
@@ -121,6 +133,49 @@ class RunConfig:
         require("checkpoint_seconds", self.checkpoint_seconds, low=0.0)
         require("keep", self.keep, low=1)
         require("log_seconds", self.log_seconds, low=0.0)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A log-linear sweep of the learning rate (`--sweep`): as the paper chose its rates.
+
+    low: the lowest rate.
+    high: the highest rate.
+    count: rates, both ends among them, equally far apart in the logarithm; the paper had 7.
+    """
+
+    low: float = 1e-6
+    high: float = 1e-3
+    count: int = 7
+
+    def __post_init__(self) -> None:
+        require("sweep.low", self.low, low=1e-12)
+        require("sweep.high", self.high, low=self.low)
+        require("sweep.count", self.count, low=2)
+
+
+def describe(cls: type[Any]) -> list[tuple[str, str, str]]:
+    """Key, default and meaning of each setting, nested ones as group.key, from the docstrings."""
+    hints = get_type_hints(cls)
+    text = inspect.getdoc(cls) or ""
+    found = []
+    for setting in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[setting.name]):
+            held = default_of(setting)
+            for key, _, meaning in describe(hints[setting.name]):
+                found.append((f"{setting.name}.{key}", repr(getattr(held, key)), meaning))
+        else:
+            match = re.search(rf"^{setting.name}:(.*?)(?=^\w+:|\Z)", text, flags=re.M | re.S)
+            meaning = " ".join(match[1].split()) if match else ""
+            found.append((setting.name, repr(default_of(setting)), meaning))
+    return found
+
+
+def default_of(setting: dataclasses.Field[Any]) -> Any:
+    """The default of a dataclass field."""
+    if setting.default_factory is not dataclasses.MISSING:
+        return setting.default_factory()
+    return setting.default
 
 
 def require(name: str, value: float, *, low: float, high: float = math.inf) -> None:

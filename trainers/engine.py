@@ -47,6 +47,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of each parameter."""
 
 
+class DivergedError(TrainingError):
+    """Training left the range of sensible numbers; the update that did so was not made."""
+
+
 class Update(NamedTuple):
     """What an update was: the gradient's norm before clipping, and its sums over all processes."""
 
@@ -175,7 +179,7 @@ class Engine:
         processes. learning_rate: of this update. filler: a micro-batch for a process that has
         none; needed only where that can be. Gradients are cut to the norm of the settings.
 
-        Raises TrainingError before anything is changed when the gradient is not finite.
+        Raises DivergedError before anything is changed when the gradient is not finite.
         """
         optimizer = trainable.optimizer
         optimizer.zero_grad(set_to_none=True)
@@ -189,10 +193,11 @@ class Engine:
             with self._synchronised(trainable, number == rounds - 1), self.autocast():
                 total, sums = loss(batch)
                 (total * (scale if real else 0.0)).backward()  # type: ignore[no-untyped-call]
-            (kept if real else zero).append(sums)
+            plain = {k: v.detach() if isinstance(v, Tensor) else v for k, v in sums.items()}
+            (kept if real else zero).append(plain)
         norm = self.clip(trainable)
         if not math.isfinite(norm):
-            raise TrainingError(
+            raise DivergedError(
                 f"the gradient of {trainable.name} is {norm}: the update was not made; allowed "
                 "finite gradients (a lower learning rate, or float32, may help)"
             )
@@ -337,10 +342,14 @@ class Engine:
     def state_dict(self, trainable: Trainable, inner: str = "model") -> dict[str, Tensor]:
         """Weights of the submodule `inner` (the Hugging Face model) by its own names, for saving.
 
-        As for `weights`: a collective, empty but for the main process.
+        A tied weight stands under all its names. A collective; empty but for the main process.
         """
-        prefix = inner + "."
         whole = self.weights(trainable)
+        first = {id(p): name for name, p in trainable.plain.named_parameters()}
+        for name, p in trainable.plain.named_parameters(remove_duplicate=False):
+            if self.is_main:
+                whole[name] = whole[first[id(p)]]
+        prefix = inner + "."
         return {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
 
     def _collect(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -459,6 +468,6 @@ def _shard(module: nn.Module, device: torch.device, precision: torch.dtype) -> N
 def _add(values: Iterator[Tensor | float]) -> float:
     """Sum in float64 with one transfer from the device."""
     found = list(values)
-    tensors = [value.detach().float() for value in found if isinstance(value, Tensor)]
+    tensors = [value.float() for value in found if isinstance(value, Tensor)]
     numbers = math.fsum(value for value in found if not isinstance(value, Tensor))
     return numbers + (float(torch.stack(tensors).cpu().double().sum()) if tensors else 0.0)

@@ -40,29 +40,23 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from evalsuite import provenance
-from evalsuite.config import as_dict
 from evalsuite.errors import TrainingError
 from evalsuite.records import shown
-from evalsuite.tables import Source, write_atomically
+from evalsuite.tables import Source
 from trainers import saved
 from trainers.config import RunConfig
 from trainers.engine import Engine, Trainable
+from trainers.folder import FINISHED, begin, check_folder, write_bytes, write_json
 from trainers.live import Display
 
 INTERRUPTED = 75
 """Exit code of a run that was told to stop and can be resumed (EX_TEMPFAIL)."""
 
-CONFIG, METRICS, SAMPLES, FINISHED, MODEL = (
-    "config.json", "metrics.jsonl", "samples.jsonl", "finished.json", "model",
-)  # fmt: skip
-HARMLESS = "run."
-"""Settings that may differ on resume: they change no number."""
+METRICS, SAMPLES, MODEL = "metrics.jsonl", "samples.jsonl", "model"
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -88,9 +82,9 @@ class Run:
     those the run began with. state: JSON of the trainer that checkpoints carry, restored in place.
 
     With `resume` and a folder without a run, the run begins: a command may always say --resume.
+    Trainers call `trainers.folder.check_folder` before they load anything, and this repeats it.
 
-    Raises TrainingError for a folder that is in use without `resume`, of another kind of run, with
-    other settings or inputs (naming them), or that cannot be written.
+    Raises TrainingError as `check_folder` and, where the data changed, `begin` of that module.
     """
 
     def __init__(
@@ -166,7 +160,7 @@ class Run:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Say on file that the run is done, with its closing numbers; the last thing to write."""
         closing = {"step": self.step, "seconds": self._elapsed(), **_plain(summary)}
-        self.engine.on_main(lambda: _write_json(self.folder / FINISHED, closing))
+        self.engine.on_main(lambda: write_json(self.folder / FINISHED, closing))
         self.finished = True
         self.say(f"{self.folder}: finished, {self.step} steps")
 
@@ -314,70 +308,15 @@ class Run:
 
     def _cut_records(self, step: int) -> None:
         for path in self.folder.glob("*.jsonl"):
-            _write_bytes(path, b"".join(_upto(path, step)))
+            write_bytes(path, b"".join(_upto(path, step)))
 
     def _open(self, resume: bool) -> bool:
-        """Check the folder and write or compare `config.json`; whether the run is finished."""
-        began = {
-            "kind": self.kind,
-            "total_steps": self.total_steps,
-            "config": as_dict(self.config),
-            "inputs": [asdict(source) for source in self.inputs],
-        }
-        path = self.folder / CONFIG
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            there = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
-            if there and CONFIG not in there:
-                raise TrainingError(
-                    f"{self.folder}: holds {shown(there[0])} and no run; allowed a new or empty "
-                    "folder"
-                )
-            if not there:
-                versions = provenance.versions()
-                head, dirty = provenance.commit()
-                more = {"commit": head, "dirty": dirty, "versions": versions}
-                _write_json(path, {**began, **more, "command": provenance.command_line()})
-                return False
-        except OSError as error:
-            raise TrainingError(f"{self.folder}: cannot be written ({error.strerror})") from error
-        done = (self.folder / FINISHED).exists()
-        if not resume:
-            found = saved.newest(self.folder)
-            how = "finished" if done else f"step {found.step if found else 0} of {self.total_steps}"
-            raise TrainingError(
-                f"{self.folder}: holds a run already ({how}); go on with --resume, or take "
-                "another folder"
-            )
-        self._compare(path, began)
-        return done
-
-    def _compare(self, path: Path, began: Mapping[str, Any]) -> None:
-        try:
-            before = json.loads(path.read_text())
-            old = {key: before[key] for key in began}
-        except (ValueError, KeyError) as error:
-            raise TrainingError(f"{path}: is no record of a run; take another folder") from error
-        if old["kind"] != began["kind"]:
-            raise TrainingError(
-                f"{self.folder}: holds a run of {old['kind']!r}, not {began['kind']!r}; take "
-                "another folder"
-            )
-        was, now = _flat(old["config"]), _flat(json.loads(json.dumps(began["config"])))
-        differ = [
-            f"{key} was {shown(was.get(key))}, is {shown(now.get(key))}"
-            for key in sorted(was.keys() | now.keys())
-            if was.get(key) != now.get(key) and not key.startswith(HARMLESS)
-        ]
-        if not differ and old["inputs"] != began["inputs"]:
-            differ = ["the data are not those it began with"]
-        if not differ and old["total_steps"] != began["total_steps"]:
-            differ = [f"steps were {old['total_steps']}, are {began['total_steps']}"]
-        if differ:
-            raise TrainingError(
-                f"{self.folder}: cannot go on with other settings: {'; '.join(differ)}. Take "
-                "another folder, or the settings of config.json"
-            )
+        finished = check_folder(self.folder, self.config, kind=self.kind, resume=resume)
+        begin(
+            self.folder, self.config,
+            kind=self.kind, total_steps=self.total_steps, inputs=self.inputs,
+        )  # fmt: skip
+        return finished
 
     def _open_board(self) -> None:
         if not self.settings.tensorboard or not self.engine.is_main:
@@ -432,21 +371,3 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            out |= _flat(value, f"{before}{key}.")
-        else:
-            out[before + key] = value
-    return out
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    _write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
