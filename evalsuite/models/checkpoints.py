@@ -21,6 +21,7 @@ What differs from a plain load
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -207,6 +208,7 @@ def save(
         with quiet():
             model.save_pretrained(writing, state_dict=state_dict)
             tokenizer.save_pretrained(writing)
+        _for_older_readers(writing)
         info = info.replace(weights_sha256=weights_sha256(writing))
         write_info(writing, info)
         _finish(writing)
@@ -287,6 +289,41 @@ def _refuse_missing(name: str | Path, missing: list[str]) -> None:
         raise ModelError(
             f"{name}: the weights of {', '.join(missing[:3])}{more} are not in the checkpoint"
         )
+
+
+def _for_older_readers(folder: Path) -> None:
+    """Keys of transformers 4 beside those of 5: without them it rotates by its default, unasked.
+
+    Readers built on version 4 (some vLLM and TRL) know `rope_theta`, not `rope_parameters`, and no
+    tokenizer class named after version 5's backend. Version 5 reads the file as before.
+    """
+    config = read_config(folder)
+    rope = dict(config.get("rope_parameters") or {})
+    if "rope_theta" in rope:
+        old = {"rope_theta": rope.pop("rope_theta")}
+        if "partial_rotary_factor" in rope:
+            old["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+        if config.get("model_type") == "gpt_neox":
+            old["rotary_emb_base"] = old["rope_theta"]
+            old["rotary_pct"] = old.get("partial_rotary_factor", 1.0)
+        if rope.get("rope_type", "default") != "default":
+            old["rope_scaling"] = rope
+        _write_json(folder / "config.json", config | old)
+    file = folder / "tokenizer_config.json"
+    if file.is_file():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if told.get("tokenizer_class") == "TokenizersBackend":
+            told["tokenizer_class"] = "PreTrainedTokenizerFast"
+        if isinstance(told.get("extra_special_tokens"), list):
+            told["additional_special_tokens"] = told.pop("extra_special_tokens")
+        for key in ("backend", "is_local", "local_files_only"):  # of the process that saved
+            told.pop(key, None)
+        _write_json(file, told)
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def _finish(folder: Path) -> None:
