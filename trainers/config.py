@@ -157,17 +157,19 @@ class SweepConfig:
 def describe(cls: type[Any]) -> list[tuple[str, str, str]]:
     """Key, default and meaning of each setting, nested ones as group.key, from the docstrings."""
     hints = get_type_hints(cls)
-    text = inspect.getdoc(cls) or ""
+    names = "|".join(setting.name for setting in dataclasses.fields(cls))
+    texts = [inspect.cleandoc(one.__doc__ or "") for one in cls.__mro__ if one is not object]
     found = []
     for setting in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[setting.name]):
             held = default_of(setting)
             for key, _, meaning in describe(hints[setting.name]):
                 found.append((f"{setting.name}.{key}", repr(getattr(held, key)), meaning))
-        else:
-            match = re.search(rf"^{setting.name}:(.*?)(?=^\w+:|\Z)", text, flags=re.M | re.S)
-            meaning = " ".join(match[1].split()) if match else ""
-            found.append((setting.name, repr(default_of(setting)), meaning))
+            continue
+        meaning = re.compile(rf"\b{setting.name}: (.*?)(?=\b(?:{names}): |\n\n|\Z)", flags=re.S)
+        told = next((match for text in texts if (match := meaning.search(text))), None)
+        words = " ".join(told[1].split()) if told else ""
+        found.append((setting.name, repr(default_of(setting)), words))
     return found
 
 

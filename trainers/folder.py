@@ -6,11 +6,12 @@ Proof: tests/trainers/test_folder.py.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from evalsuite import provenance
 from evalsuite.config import as_dict
@@ -18,7 +19,7 @@ from evalsuite.errors import TrainingError
 from evalsuite.records import shown
 from evalsuite.tables import Source, write_atomically
 
-CONFIG, FINISHED = "config.json", "finished.json"
+CONFIG, FINISHED, LOCK = "config.json", "finished.json", ".lock"
 
 HARMLESS = "run."
 """Settings that may differ on resume: they change no number."""
@@ -104,6 +105,29 @@ def begin(
             f"{folder}: the run began with {before['total_steps']} steps and would now have "
             f"{total_steps}; allowed the examples that it began with"
         )
+
+
+def lock(folder: Path) -> IO[str] | None:
+    """Hold the folder for as long as the result is open (or the process lives).
+
+    None where the file system knows no locks. Raises TrainingError where another process has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written ({error.strerror})") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise TrainingError(
+            f"{folder}: another process is at work on this run; allowed one at a time"
+        ) from None
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Display:
     def update(self, step: int, values: Mapping[str, Any]) -> None:
         """`step` steps are done, with these numbers."""
         self._step = step
-        self._values |= values
+        self._values = {**values, **{k: v for k, v in self._values.items() if k not in values}}
         if self._live is not None:
             self._live.refresh()
         elif not self.quiet:

@@ -50,7 +50,7 @@ from evalsuite.tables import Source
 from trainers import saved
 from trainers.config import RunConfig
 from trainers.engine import Engine, Trainable
-from trainers.folder import FINISHED, begin, check_folder, write_bytes, write_json
+from trainers.folder import FINISHED, begin, check_folder, lock, write_bytes, write_json
 from trainers.live import Display
 
 INTERRUPTED = 75
@@ -106,6 +106,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.inputs = list(inputs)
+        self._lock: Any = None
         self.finished: bool = engine.on_main(lambda: self._open(resume))
         self.display = Display(
             kind, total_steps, seconds=self.settings.log_seconds, quiet=not engine.is_main
@@ -162,6 +163,8 @@ class Run:
         closing = {"step": self.step, "seconds": self._elapsed(), **_plain(summary)}
         self.engine.on_main(lambda: write_json(self.folder / FINISHED, closing))
         self.finished = True
+        if self._lock is not None:
+            self._lock.close()
         self.say(f"{self.folder}: finished, {self.step} steps")
 
     @property
@@ -181,6 +184,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        self.seconds = self._elapsed()
         self._entered = False
         self.display.close()
         self._release_signals()
@@ -199,6 +203,7 @@ class Run:
         due, at the last step, and on a signal, which then ends the process with `INTERRUPTED`.
         """
         with contextlib.nullcontext() if self._entered else self:
+            self._write_numbers()  # of step 0, before any update
             while self.step < self.total_steps:
                 self.step += 1
                 yield self.step
@@ -311,6 +316,7 @@ class Run:
             write_bytes(path, b"".join(_upto(path, step)))
 
     def _open(self, resume: bool) -> bool:
+        self._lock = lock(self.folder)
         finished = check_folder(self.folder, self.config, kind=self.kind, resume=resume)
         begin(
             self.folder, self.config,
