@@ -166,8 +166,8 @@ def describe(cls: type[Any]) -> list[tuple[str, str, str]]:
             for key, _, meaning in describe(hints[setting.name]):
                 found.append((f"{setting.name}.{key}", repr(getattr(held, key)), meaning))
             continue
-        meaning = re.compile(rf"\b{setting.name}: (.*?)(?=\b(?:{names}): |\n\n|\Z)", flags=re.S)
-        told = next((match for text in texts if (match := meaning.search(text))), None)
+        pattern = re.compile(rf"\b{setting.name}: (.*?)(?=\b(?:{names}): |\n\n|\Z)", flags=re.S)
+        told = next((match for text in texts if (match := pattern.search(text))), None)
         words = " ".join(told[1].split()) if told else ""
         found.append((setting.name, repr(default_of(setting)), words))
     return found

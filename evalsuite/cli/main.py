@@ -1,7 +1,8 @@
 """The command `evalsuite`: mounts the sub-commands and turns errors into one line and a code.
 
-Exit codes: 0 done, 2 a user's input or setting was refused (the message says which), 130 stopped
-from the keyboard. Any other failure is a fault of the suite and shows its traceback.
+Exit codes: 0 done, 2 a user's input or setting was refused (the message says which), 75 training
+was stopped and can be resumed, 130 stopped from the keyboard. Any other failure is a fault of the
+suite and shows its traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 import evalsuite
-from evalsuite.cli import analyze, data, models
+from evalsuite.cli import analyze, data, models, train
 from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
@@ -34,6 +35,7 @@ app.command("analyze")(analyze.analyze)
 app.command("options")(analyze.options)
 app.command("page")(analyze.page)
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 
 

@@ -39,11 +39,13 @@ CONFIGS: dict[str, Callable[[int], Any]] = {
         tie_word_embeddings=True, bos_token_id=None, eos_token_id=0, pad_token_id=1,
     ),
     "gpt2": lambda vocab: tf.GPT2Config(
-        vocab_size=vocab, n_embd=32, n_layer=2, n_head=4, n_positions=96, bos_token_id=None, eos_token_id=0, pad_token_id=1
+        vocab_size=vocab, n_embd=32, n_layer=2, n_head=4, n_positions=96,
+        bos_token_id=None, eos_token_id=0, pad_token_id=1,
     ),
     "gpt_neox": lambda vocab: tf.GPTNeoXConfig(
         vocab_size=vocab, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=96, bos_token_id=None, eos_token_id=0, pad_token_id=1,
+        num_attention_heads=4, max_position_embeddings=96,
+        bos_token_id=None, eos_token_id=0, pad_token_id=1,
     ),
 }  # fmt: skip
 
