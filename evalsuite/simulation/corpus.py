@@ -1,17 +1,18 @@
 """What a language model of the world reads before anybody teaches it to summarise.
 
-A document is one of two kinds:
-    a story told several times   the post as a trainer renders it, then the same facts told again
-                                 in other words, other order and among other decoys
-    a post with a rough TL;DR    one document in `ROUGH`; the summary is by a careless author
+A document begins with a post as a trainer renders it, and goes on in one of two ways:
+    quotes            rounds of them: the pieces of the post that say its facts, one by one, in any
+                      order and other words
+    a rough TL;DR     one document in `ROUGH`; the summary is by a careless author
 
-Telling a story again is what makes copying of facts from earlier text worth learning; no document
+Quotes make it worth learning to copy facts from earlier text and to pass over the decoys, which is
+what a summary needs. (Whole stories told again teach it too, at a third of the pace.) No document
 has the summary of an average or careful author, so a model that has read only these summarises
 worse than the references do. One document in `NEWS_EVERY` is news. A document depends on the
-world's seed, its number and the number of tellings alone.
+world's seed, its number and the rounds alone.
 
-What may be changed: the shares and the number of tellings; shipped base models are then out of
-date. tests/simulation/test_corpus.py reads documents by hand.
+What may be changed: shares and rounds; shipped base models are then out of date.
+tests/simulation/test_corpus.py reads documents by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from evalsuite.errors import ConfigError
 from evalsuite.simulation.files import sections, texts_of
 from evalsuite.simulation.language import DOMAINS, NOTHING, PAD_CLAUSES, WEIGHTS, language
-from evalsuite.simulation.plans import N_SLOTS, Plan, garble, write
+from evalsuite.simulation.plans import N_SLOTS, Plan, garble, say, write
 from evalsuite.simulation.ragged import Ragged
 from evalsuite.simulation.world import (
     AUTHOR_ERRS,
@@ -31,7 +32,6 @@ from evalsuite.simulation.world import (
     Posts,
     World,
     draw_separators,
-    write_posts,
 )
 
 FIRST_POST = 1 << 20
@@ -47,18 +47,17 @@ _STREAM = 20
 """Stream of randomness; the world uses 0 to 3, releases 10 to 14."""
 
 
-def documents(world: World, count: int, *, start: int = FIRST_POST, tellings: int = 3) -> list[str]:
-    """Documents `start` to `start + count` - 1, each about 270 tokens at three tellings.
+def documents(world: World, count: int, *, start: int = FIRST_POST, rounds: int = 2) -> list[str]:
+    """Documents `start` to `start + count` - 1, each about 170 tokens at two rounds of quotes.
 
-    tellings: times a story is told. Raises ConfigError for fewer than 1 of either.
+    Raises ConfigError for fewer than 1 of either.
     """
-    if count < 1 or tellings < 1:
-        raise ConfigError(f"count is {count}, tellings {tellings}; allowed 1 or more")
+    if count < 1 or rounds < 1:
+        raise ConfigError(f"count is {count}, rounds {rounds}; allowed 1 or more")
     first, last = start // BLOCK, (start + count - 1) // BLOCK
     out: list[str] = []
     for block in range(first, last + 1):
-        stories = _block(world, "tldr", block, tellings)
-        news = _block(world, "cnndm", block, tellings)
+        stories, news = (_block(world, domain, block, rounds) for domain in DOMAINS)
         out += [
             news[row] if row % NEWS_EVERY == NEWS_EVERY - 1 else stories[row]
             for row in range(BLOCK)
@@ -66,41 +65,41 @@ def documents(world: World, count: int, *, start: int = FIRST_POST, tellings: in
     return out[start - first * BLOCK :][:count]
 
 
-def _block(world: World, domain: str, block: int, tellings: int) -> list[str]:
+def _block(world: World, domain: str, block: int, rounds: int) -> list[str]:
     """The documents of one block of posts, all of one domain."""
     posts = world.posts(domain, BLOCK, block * BLOCK)
     rng = world.rng(_STREAM, list(DOMAINS).index(domain), block)
-    first, *others = [
-        texts_of(posts.text),
-        *(texts_of(_told_again(posts, rng)) for _ in range(tellings - 1)),
-    ]
+    quotes = [texts_of(_quoted(posts, rng)) for _ in range(rounds)]
     rough = texts_of(_rough(posts, rng))
+    columns = zip(sections(posts), texts_of(posts.title), texts_of(posts.text), strict=True)
     out = []
-    for row, (section, title) in enumerate(
-        zip(sections(posts), texts_of(posts.title), strict=True)
-    ):
+    for row, (section, title, story) in enumerate(columns):
         if domain == "cnndm":
-            text = f"Article:\n{first[row]}"
+            text = f"Article:\n{story}"
         else:
-            text = f"SUBREDDIT: r/{section}\n\nTITLE: {title}\n\nPOST: {first[row]}"
+            text = f"SUBREDDIT: r/{section}\n\nTITLE: {title}\n\nPOST: {story}"
         if row % ROUGH == 0:
             text += f"\n\nTL;DR: {rough[row]}"
         else:
-            text += "".join(f"\n\nPOST: {again[row]}" for again in others)
+            text += "".join(f"\n\n{quote[row]}" for quote in quotes)
         out.append(text)
     return out
 
 
-def _told_again(posts: Posts, rng: np.random.Generator) -> Ragged:
-    """The same facts in new wordings, sentences in a new order, among new decoys."""
+def _quoted(posts: Posts, rng: np.random.Generator) -> Ragged:
+    """The pieces of a post one by one, each a sentence of its own, in any order and wording."""
     n = len(posts)
-    decoys = np.empty_like(posts.decoys)
-    for slot in range(N_SLOTS):
-        values = language().values(posts.domain, slot)
-        drawn = values[rng.integers(len(values), size=n)]
-        decoys[:, slot] = np.where(drawn == posts.facts[:, slot], posts.decoys[:, slot], drawn)
     wording = rng.integers(3, size=(n, N_SLOTS)).astype(np.int8)
-    return write_posts(posts.domain, posts.facts, decoys, wording, rng)[0]
+    pieces = [say(posts.domain, s, posts.facts[:, s], wording[:, s]) for s in range(N_SLOTS)]
+    width = max(piece.shape[1] for piece in pieces) + 1
+    stack = np.full((n, N_SLOTS, width), NOTHING, dtype=np.int16)
+    for slot, piece in enumerate(pieces):
+        stack[:, slot, : piece.shape[1]] = piece
+        # The last piece has its own mark.
+        stack[:, slot, width - 1] = language().ids["."] if slot < N_SLOTS - 1 else NOTHING
+    order = rng.random((n, N_SLOTS)).argsort(axis=1)
+    stack = np.take_along_axis(stack, order[:, :, None], axis=1)
+    return Ragged.from_matrix(stack.reshape(n, -1))
 
 
 def _rough(posts: Posts, rng: np.random.Generator) -> Ragged:

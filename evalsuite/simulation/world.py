@@ -271,7 +271,7 @@ def _draw(domain: str, index: Ints, rng: np.random.Generator) -> Posts:
         facts[:, slot], decoys[:, slot] = values[first], values[other]
     wording = rng.integers(3, size=(n, N_SLOTS)).astype(np.int8)
     difficulty = rng.normal(0, 0.4, size=n)
-    text, bounds, title = write_posts(domain, facts, decoys, wording, rng)
+    text, bounds, title = _write_posts(domain, facts, decoys, wording, rng)
     author = rng.choice(3, size=n, p=AUTHOR_SHARES)
     keep = np.array(AUTHOR_KEEPS)[author][:, None]
     log_odds = np.log(keep / (1 - keep)) + difficulty[:, None] + 0.6 * (WEIGHTS - WEIGHTS.mean())
@@ -291,7 +291,7 @@ def _draw(domain: str, index: Ints, rng: np.random.Generator) -> Posts:
     )
 
 
-def write_posts(
+def _write_posts(
     domain: str, facts: Tokens, decoys: Tokens, wording: NDArray[np.int8], rng: np.random.Generator
 ) -> tuple[Ragged, Ints, Ragged]:
     """Texts of posts, flat bounds of their sentences (n, S + 1) and titles.
