@@ -25,6 +25,7 @@ import math
 import os
 import resource
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -122,7 +123,10 @@ class Engine:
             _shard(module, self.device, self.precision)
             wrapped = module
         else:
-            wrapped = self.accelerator.prepare_model(module)
+            with warnings.catch_warnings():
+                # torch renames `broadcast_buffers`, accelerate does not yet
+                warnings.simplefilter("ignore", FutureWarning)
+                wrapped = self.accelerator.prepare_model(module)
         names, optimizer = _adamw(module, config)
         return Trainable(name, wrapped, module, optimizer, config, names, replica)
 
