@@ -34,9 +34,12 @@ from evalsuite.simulation.corpus import FIRST_POST, documents
 from evalsuite.simulation.world import BLOCK
 from trainers.config import EngineConfig, OptimizerConfig, RunConfig, require
 from trainers.engine import Engine
+from trainers.folder import check_folder
 from trainers.resume import MODEL, Run
 from trainers.schedule import learning_rate
 from trainers.world_tokenizer import world_tokenizer
+
+KIND = "base"
 
 HELD_OUT = 500_224
 """First of the posts that base models are measured on; nothing is trained on them."""
@@ -47,7 +50,11 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class SizeConfig:
-    """Sizes of a Llama. hidden, layers, heads, intermediate; positions: longest input, tokens."""
+    """Sizes of a Llama.
+
+    hidden: width. layers: blocks. heads: of attention. intermediate: width inside a block's
+    feed-forward part. positions: longest input, tokens.
+    """
 
     hidden: int = 96
     layers: int = 3
@@ -69,9 +76,9 @@ class SizeConfig:
 class BaseConfig:
     """A base model of the world and its pretraining.
 
-    size: of the model. steps: updates. batch_size: documents an update, a divisor of 256.
-    tellings: times a document tells its story. seed: of the first weights. world_seed: of the
-    world. held_out: documents that the loss is measured on at the end.
+    size: of the model. steps: updates. batch_size: documents an update, a divisor of 256. rounds:
+    of quotes in a document. seed: of the first weights. world_seed: of the world. held_out:
+    documents that the loss is measured on at the end.
     """
 
     size: SizeConfig = field(default_factory=SizeConfig)
@@ -122,9 +129,10 @@ def train_base(config: BaseConfig, out: str | Path, *, resume: bool = False) -> 
     Its evalsuite.json has the settings and the losses of `held_out_loss`.
     """
     engine = Engine(config.engine)
-    run = Run(out, config, kind="base", total_steps=config.steps, engine=engine, resume=resume)
-    if run.finished:
-        return run.folder / MODEL
+    folder = Path(out)
+    if engine.on_main(lambda: check_folder(folder, config, kind=KIND, resume=resume)):
+        return folder / MODEL
+    run = Run(folder, config, kind=KIND, total_steps=config.steps, engine=engine, resume=resume)
     tokenizer = world_tokenizer(model_max_length=config.size.positions)
     trained = engine.prepare("base", Rows(new_base(config, tokenizer)), config.optimizer)
     run.restore([trained])
@@ -149,17 +157,16 @@ def train_base(config: BaseConfig, out: str | Path, *, resume: bool = False) -> 
         found = held_out_loss(config, module, tokenizer, engine.device)
     weights = engine.state_dict(trained)
     if engine.is_main:
-        model = new_base(config, tokenizer).to(torch.bfloat16)
-        model.load_state_dict({name: t.to(torch.bfloat16) for name, t in weights.items()})
-        # float32 is what a plain load then gives: the small files are about storage alone.
-        model.config.dtype = torch.float32
+        # A float32 model with bfloat16 tensors on file: small, and a plain load gives float32.
+        model = new_base(config, tokenizer)
+        small = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
         info = made_here(
             "policy", config=as_dict(config), seed=config.seed, step=config.steps, metrics=found,
             prompt_format=as_dict(FORMATS["tldr"]),
         )  # fmt: skip
-        save(run.folder / MODEL, model, tokenizer, info)
+        save(folder / MODEL, model, tokenizer, info, state_dict=small)
     run.finish(found)
-    return run.folder / MODEL
+    return folder / MODEL
 
 
 def new_base(config: BaseConfig, tokenizer: Any) -> Any:
