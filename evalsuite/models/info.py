@@ -126,8 +126,9 @@ def read_info(folder: Path) -> CheckpointInfo | None:
         info = TypeAdapter(CheckpointInfo).validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ModelError(f"{file}: {key} is {shown(first['input'])}; {first['msg']}") from None
+        key = ".".join(str(part) for part in first["loc"])
+        found = f"{key} is {shown(first['input'])}; " if key else ""
+        raise ModelError(f"{file}: {found}{first['msg']}") from None
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror})") from None
     told = read_config(folder).get(SHIFT_KEY, info.reward_shift)

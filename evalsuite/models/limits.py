@@ -20,13 +20,15 @@ def ensure_pad(model: Any, tokenizer: Any, name: str = "the model") -> int:
 
     A pad token that is missing or is EOS becomes `[PAD]`: with pad = EOS the token on which a
     reward is read looks like padding. Its id is the tokenizer's next one; embedding rows are added
-    only where the id lies beyond them (many models have spare rows). Added rows are the mean of
+    only where the id lies beyond them (many models have spare rows; some come with a pad token
+    that was added to the tokenizer alone). Added rows are the mean of
     the others: their logit is then the mean logit, so by Jensen's inequality each takes at most
     1/V of the probability, and logits of the other tokens do not change at all.
     Raises ModelError where the tokenizer has ids beyond the embedding rows.
     """
     rows = model.get_input_embeddings().weight.shape[0]
-    check_tokens(model, max(tokenizer.get_vocab().values(), default=0), name)
+    taken = set(tokenizer.get_vocab().values()) - {tokenizer.pad_token_id}
+    check_tokens(model, max(taken, default=0), name)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
     pad = int(tokenizer.pad_token_id)
