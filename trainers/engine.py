@@ -443,9 +443,11 @@ def _checkpoint_activations(module: nn.Module) -> None:
         for name in ("p", "attention_dropout", "hidden_dropout", "dropout_p"):
             if isinstance(getattr(part, name, None), float):
                 setattr(part, name, 0.0)
-        enable: Any = getattr(part, "gradient_checkpointing_enable", None)
-        if enable is not None:
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for name in ("activation_checkpointing", "gradient_checkpointing"):  # newer, older
+            enable: Any = getattr(part, f"{name}_enable", None)
+            if enable is not None:
+                enable(**{f"{name}_kwargs": {"use_reentrant": False}})
+                break
     module.train()
 
 

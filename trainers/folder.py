@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from evalsuite import provenance
 from evalsuite.config import as_dict
@@ -107,27 +109,29 @@ def begin(
         )
 
 
-def lock(folder: Path) -> IO[str] | None:
-    """Hold the folder for as long as the result is open (or the process lives).
+class Lock:
+    """Hold a folder until `release`, or until this object or the process is gone.
 
-    None where the file system knows no locks. Raises TrainingError where another process has it.
+    Where the file system knows no locks nothing is held.
+    Raises TrainingError where another process has the folder, or where it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written ({error.strerror})") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise TrainingError(
-            f"{folder}: another process is at work on this run; allowed one at a time"
-        ) from None
-    except OSError:
-        file.close()
-        return None
-    return file
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise TrainingError(f"{folder}: cannot be written ({error.strerror})") from error
+        self.release = weakref.finalize(self, os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise TrainingError(
+                f"{folder}: another process is at work on this run; allowed one at a time"
+            ) from None
+        except OSError:
+            pass
 
 
 def read_config(folder: Path) -> dict[str, Any]:

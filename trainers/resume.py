@@ -50,7 +50,7 @@ from evalsuite.tables import Source
 from trainers import saved
 from trainers.config import RunConfig
 from trainers.engine import Engine, Trainable
-from trainers.folder import FINISHED, begin, check_folder, lock, write_bytes, write_json
+from trainers.folder import FINISHED, Lock, begin, check_folder, write_bytes, write_json
 from trainers.live import Display
 
 INTERRUPTED = 75
@@ -106,7 +106,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.inputs = list(inputs)
-        self._lock: Any = None
+        self._lock: Lock | None = None
         self.finished: bool = engine.on_main(lambda: self._open(resume))
         self.display = Display(
             kind, total_steps, seconds=self.settings.log_seconds, quiet=not engine.is_main
@@ -163,8 +163,7 @@ class Run:
         closing = {"step": self.step, "seconds": self._elapsed(), **_plain(summary)}
         self.engine.on_main(lambda: write_json(self.folder / FINISHED, closing))
         self.finished = True
-        if self._lock is not None:
-            self._lock.close()
+        self._unlock()
         self.say(f"{self.folder}: finished, {self.step} steps")
 
     @property
@@ -193,6 +192,8 @@ class Run:
         if self._board is not None:
             self._board.close()
             self._board = None
+        if kind is not None:
+            self._unlock()
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -260,6 +261,10 @@ class Run:
             self.engine.barrier()
             raise SystemExit(INTERRUPTED)
 
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
     def _write_numbers(self) -> None:
         values, self._pending = self._pending, {}
         if not values or not self.engine.is_main:
@@ -316,7 +321,7 @@ class Run:
             write_bytes(path, b"".join(_upto(path, step)))
 
     def _open(self, resume: bool) -> bool:
-        self._lock = lock(self.folder)
+        self._lock = Lock(self.folder)
         finished = check_folder(self.folder, self.config, kind=self.kind, resume=resume)
         begin(
             self.folder, self.config,

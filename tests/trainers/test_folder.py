@@ -11,7 +11,7 @@ import pytest
 from evalsuite.errors import TrainingError
 from evalsuite.tables import Source
 from trainers.config import RunConfig
-from trainers.folder import FINISHED, begin, check_folder, lock
+from trainers.folder import FINISHED, Lock, begin, check_folder
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,17 @@ def test_config_is_saved_with_its_inputs(tmp_path: Path) -> None:
     saved = json.loads((started(tmp_path) / "config.json").read_text())
     assert saved["kind"] == "sft"
     assert saved["config"]["rate"] == 0.1
-    assert saved["inputs"] == [{"name": "posts.jsonl", "sha256": "aa", "format": "posts", "rows": 3}]
+    assert saved["inputs"] == [
+        {"name": "posts.jsonl", "sha256": "aa", "format": "posts", "rows": 3}
+    ]
     assert {"commit", "versions", "command"} <= saved.keys()
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     started(tmp_path)
-    with pytest.raises(TrainingError, match=r"holds a run already \(not finished\); go on with --r"):
+    with pytest.raises(
+        TrainingError, match=r"holds a run already \(not finished\); go on with --r"
+    ):
         check_folder(tmp_path, Settings(), kind="sft", resume=False)
     (tmp_path / FINISHED).write_text("{}")
     with pytest.raises(TrainingError, match=r"holds a run already \(finished\)"):
@@ -76,7 +80,9 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     started(tmp_path)
     with pytest.raises(TrainingError) as caught:
         check_folder(tmp_path, Settings(rate=0.2, name="b"), kind="sft", resume=True)
-    assert "other settings: name was 'a', is 'b'; rate was 0.1, is 0.2; allowed" in str(caught.value)
+    assert "other settings: name was 'a', is 'b'; rate was 0.1, is 0.2; allowed" in str(
+        caught.value
+    )
 
 
 def test_cadences_may_differ(tmp_path: Path) -> None:
@@ -111,18 +117,16 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("x")
     for call in (
         lambda: check_folder(tmp_path / "runs" / "a", Settings(), kind="sft", resume=False),
-        lambda: lock(tmp_path / "runs" / "a"),
+        lambda: Lock(tmp_path / "runs" / "a"),
     ):
         with pytest.raises(TrainingError, match=r"runs/a: cannot be written \(Not a directory\)"):
             call()
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    held = lock(tmp_path)
-    assert held is not None
+    held = Lock(tmp_path)
     with pytest.raises(TrainingError, match="another process is at work on this run"):
-        lock(tmp_path)
-    held.close()
-    again = lock(tmp_path)
-    assert again is not None
-    again.close()
+        Lock(tmp_path)
+    held.release()
+    Lock(tmp_path)
+    Lock(tmp_path)  # the one before is gone, and its hold with it
