@@ -19,22 +19,22 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from evalsuite.errors import ConfigError, DataError
 from evalsuite.metrics.copying import copying
 from evalsuite.metrics.length import characters, words
 from evalsuite.metrics.rouge import rouge
+from evalsuite.models import scoring
+from evalsuite.models.checkpoints import load_scalar
 from evalsuite.models.names import BASES, FETCHED
 from evalsuite.models.packing import Group, ScalarModel
 from evalsuite.models.prompts import Prompter
 from evalsuite.records import Post, shown
-
-if TYPE_CHECKING:
-    import torch
 
 Floats = NDArray[np.float64]
 
@@ -112,16 +112,15 @@ class ModelReward:
         format: its prompt format, where the checkpoint does not state one; `tldr_reward` else.
         dtype: float32 by default. Raises as `checkpoints.load_scalar`.
         """
-        import torch
-
-        from evalsuite.models.checkpoints import load_scalar
-
         loaded = load_scalar(str(name), dtype=dtype or torch.float32)
         model = ScalarModel(loaded.model.to(device).requires_grad_(False))
-        prompter = Prompter(loaded.tokenizer, format or loaded.info.prompt_format or DEFAULT_FORMAT)
+        info, tokenizer = loaded.info, loaded.tokenizer
+        prompter = Prompter(tokenizer, format or info.prompt_format or DEFAULT_FORMAT)
+        others = {} if format else info.more.get(DOMAIN_FORMATS, {})
+        domains = {domain: Prompter(tokenizer, of_it) for domain, of_it in others.items()}
         return cls(
-            model, prompter, shift=loaded.info.reward_shift, name=Path(name).name, policy=policy,
-            max_batch_tokens=max_batch_tokens,
+            model, prompter, shift=info.reward_shift, name=Path(name).name, policy=policy,
+            domains=domains, max_batch_tokens=max_batch_tokens,
         )  # fmt: skip
 
     def __call__(self, requests: Sequence[RewardRequest]) -> Floats:
@@ -137,8 +136,6 @@ class ModelReward:
 
     def raw(self, requests: Sequence[RewardRequest]) -> Floats:
         """The head's outputs (n,), before the shift."""
-        from evalsuite.models import scoring
-
         groups, places = self._grouped(requests)
         scored = scoring.rewards(
             self.model, groups, pad_id=self.prompter.pad_id, max_batch_tokens=self.max_batch_tokens
