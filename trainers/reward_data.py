@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError, DataError
 from evalsuite.models.checkpoints import Loaded, check_context
 from evalsuite.models.prompts import Prompter
-from evalsuite.tables import Tables
+from evalsuite.tables import Source, Tables
 from trainers.config import DataConfig
 from trainers.sequences import PairExample, SFTExample, pair_examples, sft_examples
 
@@ -26,20 +29,24 @@ class PairDataConfig(DataConfig):
 
     domain_formats: prompt formats of posts of other domains.
     report_splits: splits reported at the end, beside the validation splits, where data have them.
+    report_paths: files of other labels (noiseless ones, say) that are only reported, each under
+        its own name, on posts that are not trained on.
     """
 
     prompt_format: str = "tldr_reward"
     domain_formats: dict[str, str] = field(default_factory=lambda: {"cnndm": "tldr_on_news"})
     report_splits: tuple[str, ...] = ("valid1", "valid2")
+    report_paths: tuple[str, ...] = ()
 
 
 class PairData(NamedTuple):
     """Examples of a run: pairs to train on, to validate on and to report, references for the zero.
 
-    prompters: by domain; `prompter` is that of the config's own format.
+    prompters: by domain; `prompter` is that of the config's own format. sources: files read.
+    others: names of the `report_paths`, which their pairs in `held_out` have as their split.
     """
 
-    tables: Tables
+    sources: tuple[Source, ...]
     prompter: Prompter
     prompters: dict[str, Prompter]
     train: list[PairExample]
@@ -47,6 +54,7 @@ class PairData(NamedTuple):
     held_out: list[PairExample]
     references: list[SFTExample]
     left_out: dict[str, int]
+    others: tuple[str, ...]
 
 
 def read_data(
@@ -63,20 +71,18 @@ def read_data(
     if not settings.paths:
         raise ConfigError("data.paths is empty; allowed files or folders of comparisons")
     tables = load(settings.paths, format=settings.format)
+    others = {Path(path).stem: load(path, format=settings.format) for path in settings.report_paths}
     prompter = _prompter(settings, loaded, settings.prompt_format, settings.max_completion_tokens)
     longest = prompter.max_completion_tokens
     prompters = {}
-    for domain in tables.posts["domain"].unique():
+    for domain in pd.concat([t.posts["domain"] for t in (tables, *others.values())]).unique():
         name = settings.domain_formats.get(domain)
         prompters[domain] = _prompter(settings, loaded, name, longest) if name else prompter
     for one in (prompter, *prompters.values()):
         check_context(loaded.model, one.max_prompt_tokens + longest, loaded.name)
-    shares: dict[str, Any] = {"held_out": settings.held_out}
-    pairs = pair_examples(tables, prompters, limits=settings.limits, **shares)
+    pairs = pair_examples(tables, prompters, held_out=settings.held_out, limits=settings.limits)
     train = pairs.of(*settings.train_splits)
     validation = pairs.of(*settings.validation_splits)
-    held_out_splits = {*settings.validation_splits, *settings.report_splits}
-    held_out = [row for row in pairs.rows if row.split in held_out_splits]
     if least_strength is not None and not any(
         pair.strength is not None and pair.strength >= least_strength for pair in validation
     ):
@@ -84,9 +90,19 @@ def read_data(
             f"no validation label has strength {least_strength} or more",
             field="select_on", allowed="validation, or a lower high_confidence",
         )  # fmt: skip
+    splits = {*settings.validation_splits, *settings.report_splits}
+    held_out = [row for row in pairs.rows if row.split in splits]
+    trained = {pair.post.id for pair in train}
+    for name, more in others.items():
+        told = pair_examples(more, prompters, held_out=settings.held_out).rows
+        untouched = [pair for pair in told if pair.post.id not in trained]
+        if not untouched:
+            raise DataError(f"data.report_paths: {name} has no post that is not trained on")
+        held_out += [pair._replace(split=name) for pair in untouched]
     return PairData(
-        tables, prompter, prompters, train, validation, held_out,
-        _references(settings, tables, prompters, references), pairs.left_out,
+        tuple(source for one in (tables, *others.values()) for source in one.sources),
+        prompter, prompters, train, validation, held_out,
+        _references(settings, tables, prompters, references), pairs.left_out, tuple(others),
     )  # fmt: skip
 
 

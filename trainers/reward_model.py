@@ -178,7 +178,7 @@ def _train(
     total = total_updates(len(data.train), config.batch_size, config.epochs)
     run = Run(
         folder, config, kind=KIND, total_steps=total, engine=engine, resume=resume,
-        inputs=data.tables.sources,
+        inputs=data.sources,
     )  # fmt: skip
     run.say(in_words(data))
     trainable = engine.prepare("reward_model", ScalarModel(loaded.model), config.optimizer)
@@ -233,7 +233,7 @@ def _train(
     def write() -> None:
         info = loaded.info.replace(
             config=_portable(config, loaded.name), seed=config.seed, step=total, reward_shift=shift,
-            data=[dataclasses.asdict(source) for source in data.tables.sources],
+            data=[dataclasses.asdict(source) for source in data.sources],
             prompt_format=resolved_format(data.prompter), metrics=closing,
             more={DOMAIN_FORMATS: {
                 domain: resolved_format(prompter) for domain, prompter in data.prompters.items()
@@ -241,8 +241,8 @@ def _train(
             }},
         )  # fmt: skip
         save(folder / MODEL, loaded.model, loaded.tokenizer, info, state_dict=weights)
-        table = write_report(folder, rows)
-        for split in [*sorted(rows["split"].unique()), "all"]:
+        table = write_report(folder, rows, apart=data.others)
+        for split in table["split"].unique():
             run.say(accuracy_in_words(table, split))
 
     engine.on_main(write)

@@ -110,20 +110,25 @@ def closing_numbers(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def report(rows: pd.DataFrame) -> pd.DataFrame:
-    """The accuracy table of scored pairs: `accuracy_table` of each split and of all of them."""
+def report(rows: pd.DataFrame, apart: Sequence[str] = ()) -> pd.DataFrame:
+    """The accuracy table of scored pairs: `accuracy_table` of each split and of all of them.
+
+    apart: splits that are labels of another kind, which "all" leaves out.
+    """
+    own = rows[~rows["split"].isin(apart)]
+    chosen = {split: rows[rows["split"] == split] for split in sorted(own["split"].unique())}
+    chosen |= {"all": own} | {name: rows[rows["split"] == name] for name in apart}
     parts = []
-    for split in [*sorted(rows["split"].unique()), "all"]:
-        chosen = rows if split == "all" else rows[rows["split"] == split]
-        table = accuracy_table(chosen, slices=SLICES)
+    for split, part in chosen.items():
+        table = accuracy_table(part, slices=SLICES)
         table.insert(0, "split", split)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
 
-def write_report(folder: Path, rows: pd.DataFrame) -> pd.DataFrame:
+def write_report(folder: Path, rows: pd.DataFrame, apart: Sequence[str] = ()) -> pd.DataFrame:
     """Write `pairs.parquet` and `accuracy.csv`; returns the latter's table."""
-    table = report(rows)
+    table = report(rows, apart)
     write_parquet(rows, folder / PAIRS)
     write_atomically(folder / ACCURACY, lambda temporary: table.to_csv(temporary, index=False))
     return table

@@ -479,3 +479,36 @@ def test_news_posts_have_their_own_prompts(policies: dict[str, Path], tmp_path: 
     assert reward.domains["cnndm"].format.template == "{text}\n\nTL;DR:"
     pairs = pd.read_parquet(tmp_path / "run" / "pairs.parquet")
     assert set(pairs["domain"]) == {"tldr", "cnndm"}
+
+
+def test_other_labels_are_only_reported(policies: dict[str, Path], tmp_path: Path) -> None:
+    labels = rows(40)
+    data = written(tmp_path, labels)
+    turned = [
+        {**row, "choice": "left" if row["choice"] == "right" else "right", "labeler": "truth"}
+        for row in labels
+    ]
+    truth = written(tmp_path, turned, "truth.jsonl")
+    plain, both = tmp_path / "plain", tmp_path / "both"
+    train_reward_model(config(policies["llama"], data), plain)
+    train_reward_model(config(policies["llama"], data, {"report_paths": (str(truth),)}), both)
+    weights = [folder / "model" / "model.safetensors" for folder in (plain, both)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    pairs = pd.read_parquet(both / "pairs.parquet")
+    # Of 40 labels 24 are of training posts: those posts are left out of the truth, too.
+    assert pairs["split"].value_counts().to_dict() == {"truth": 16, "valid1": 8, "valid2": 8}
+    table = pd.read_csv(both / "accuracy.csv")
+    value = table[(table["by"] == "all") & (table["quantity"] == "accuracy")]
+    value = value.set_index("split")["value"]
+    assert value["truth"] == pytest.approx(1 - value["all"])
+    assert list(value.index) == ["valid1", "valid2", "all", "truth"]
+    assert (
+        table[table["split"] != "truth"]
+        .reset_index(drop=True)
+        .equals(pd.read_csv(plain / "accuracy.csv"))
+    )
+    seen = written(tmp_path, [row for row in labels if row["split"] == "train"], "seen.jsonl")
+    with pytest.raises(DataError, match=r"data.report_paths: seen has no post that is not trained"):
+        train_reward_model(
+            config(policies["llama"], data, {"report_paths": (str(seen),)}), tmp_path / "seen"
+        )
