@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from evalsuite.models.packing import PolicyModel, ScalarModel, require_sdpa
+from evalsuite.models.packing import PolicyModel, ScalarModel, require_sdpa, segment_mask
 
 log = logging.getLogger(__name__)
 
@@ -244,3 +244,40 @@ class RepeatedPrefix:
         """Go on with these rows only (R',); slots are all 0."""
         self.cache.batch_select_indices(rows)
         self.counts, self.lengths = self.counts[rows], self.lengths[rows]
+
+
+class ScoredPrefix:
+    """Completions known beforehand, read a chunk at a time in the row of their prompt.
+
+    The cache goes back to the prompt after each chunk.
+    """
+
+    def __init__(self, model: Any, prompts: Encoded, room: int) -> None:
+        require_sdpa(model)
+        self.model, self.room = model, room
+        self.counts, self.lengths = prompts.counts, prompts.lengths
+        self.cache: Any = Cache(
+            layers=[_Room(layer.keys, layer.values, room) for layer in prompts.cache.layers]
+        )
+
+    @torch.no_grad()
+    def read(self, ids: Tensor, places: Tensor, segments: Tensor) -> Tensor:
+        """The states (R, L, d) of packed completions, all (R, L): tokens, positions after the
+        prompt, segments as for `segment_mask`. Fewer rows than before: the last are done with.
+        """
+        rows, width = ids.shape
+        if rows < len(self.lengths):
+            self.counts, self.lengths = self.counts[:rows], self.lengths[:rows]
+            self.cache = Cache(
+                layers=[_Room(x.keys[:rows], x.values[:rows], self.room) for x in self.cache.layers]
+            )
+        out = self.model.base_model(
+            input_ids=ids,
+            attention_mask=segment_mask(segments, dtype=self.model.dtype, prefix=self.counts),
+            position_ids=self.lengths[:, None] + places,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache.crop(-width)
+        states: Tensor = out.last_hidden_state
+        return states

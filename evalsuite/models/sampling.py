@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from evalsuite.errors import ConfigError
+from evalsuite.models.limits import check_context
 from evalsuite.models.noise import gumbel, keys
 from evalsuite.models.packing import token_batches, try_out
 from evalsuite.models.prefix import (
@@ -94,8 +95,8 @@ def sample(
     plain rows (logged once). side: of padding; None takes the faster. progress: called with
     finished and all prompts.
 
-    Raises ConfigError for numbers out of range, an empty prompt, a context too short, and
-    share=True with a model that cannot.
+    Raises ConfigError for numbers out of range, an empty prompt, and share=True with a model that
+    cannot; ModelError where prompt and samples exceed the model's context.
     """
     inner = unwrapped(model)
     _check(inner, prompts, k, max_new_tokens, temperature, top_p, first_sample)
@@ -161,12 +162,7 @@ def _check(
     lengths = [len(prompt.tokens) for prompt in prompts] or [1]
     if min(lengths) < 1:
         raise ConfigError("a prompt is empty; allowed at least one token")
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and 0 < positions < max(lengths) + max_new_tokens - 1:
-        raise ConfigError(
-            f"a prompt of {max(lengths)} tokens and {max_new_tokens} new ones do not fit the "
-            f"model's context; allowed {positions}"
-        )
+    check_context(model, max(lengths) + max_new_tokens - 1)  # the last token is never fed
 
 
 class _Limits(NamedTuple):
