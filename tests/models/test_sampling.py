@@ -22,7 +22,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from evalsuite.errors import ConfigError
+from evalsuite.errors import ConfigError, ModelError
 from evalsuite.models.noise import gumbel, keys
 from evalsuite.models.packing import PolicyModel
 from evalsuite.models.sampling import Prompt, Samples, pick, sample
@@ -281,15 +281,21 @@ def test_no_prompts_no_samples() -> None:
         ({"temperature": -0.5}, "temperature is -0.5; allowed 0 or more"),
         ({"temperature": float("nan")}, "temperature is nan; allowed 0 or more"),
         ({"top_p": 0.0}, r"top_p is 0.0; allowed above 0, up to 1"),
-        (
-            {"max_new_tokens": 60},
-            "tokens and 60 new ones do not fit the model's context; allowed 64",
-        ),
     ],
 )
 def test_settings_are_checked(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         sample(model_of("llama"), prompts(), **SETTINGS | change)
+
+
+def test_context_is_checked() -> None:
+    """64 positions; the last new token takes none."""
+    longest = max(len(prompt.tokens) for prompt in prompts())
+    settings = SETTINGS | {"k": 1, "fixed_length": True}
+    model, room = model_of("gpt2"), 64 - longest + 1
+    assert len(sample(model, prompts(), **settings | {"max_new_tokens": room})[0].tokens[0]) == room
+    with pytest.raises(ModelError, match="prompt and completion take up to 65 tokens; allowed 64"):
+        sample(model, prompts(), **settings | {"max_new_tokens": room + 1})
 
 
 def test_empty_prompts_are_refused() -> None:

@@ -14,7 +14,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from evalsuite.errors import ConfigError
+from evalsuite.errors import ConfigError, ModelError
 from evalsuite.models import prefix
 from evalsuite.models.packing import Group, PolicyModel, ScalarModel
 from evalsuite.models.scoring import completion_logprobs, rewards
@@ -261,6 +261,15 @@ def test_empty_prompts_and_completions_are_refused() -> None:
         completion_logprobs(model_of("llama"), [Group([], [[5]])], pad_id=PAD)
     with pytest.raises(ConfigError, match="a completion is empty; allowed at least its EOS"):
         rewards(model_of("llama", True), [Group([5], [[6], []])], pad_id=PAD)
+
+
+def test_context_is_checked() -> None:
+    long = [Group([5] * 40, [[6] * 24]), Group([5] * 40, [[6] * 25])]
+    completion_logprobs(model_of("gpt2"), long[:1], pad_id=PAD)
+    with pytest.raises(ModelError, match="prompt and completion take up to 65 tokens; allowed 64"):
+        completion_logprobs(model_of("gpt2"), long, pad_id=PAD)
+    with pytest.raises(ModelError, match="prompt and completion take up to 65 tokens; allowed 64"):
+        rewards(model_of("gpt2", True), long, pad_id=PAD)
 
 
 def test_kernel_of_a_prefix_is_checked() -> None:
