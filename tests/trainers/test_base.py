@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from evalsuite.config import resolve
 from evalsuite.errors import ConfigError
 from evalsuite.simulation import World
 from evalsuite.simulation.corpus import FIRST_POST, documents
+from evalsuite.simulation.files import texts_of
 from trainers import base
 from trainers.base import IGNORED, BaseConfig, Rows, SizeConfig, new_base, pad, train_base
 from trainers.config import EngineConfig, OptimizerConfig
@@ -76,7 +78,9 @@ def test_a_run_leaves_a_model_that_plain_transformers_load_in_float32(tmp_path: 
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     info = json.loads((folder / "evalsuite.json").read_text())
     assert info["config"]["size"]["hidden"] == 32
-    assert info["metrics"].keys() == {"loss", "loss_of_quotes"}
+    assert info["metrics"].keys() == {
+        "loss", "loss_of_quotes", "zero_shot_utility", "reference_utility", "zero_shot_preferred",
+    }  # fmt: skip
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     assert len(losses) == 4
@@ -96,6 +100,42 @@ def test_the_first_loss_is_that_of_the_untrained_model_on_the_first_documents(
         nats, count = nats + mean * (row.shape[1] - 1), count + row.shape[1] - 1
     assert logged["tokens"] == count
     assert logged["loss"] == pytest.approx(nats / count, rel=1e-5)
+
+
+class Dull(torch.nn.Module):
+    """Writes " i need advice." whatever it reads: after the colon, i; after i, need; ..."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        words = ["TL;DR:", " i", " need", " advice", ".", TOKENIZER.eos_token]
+        ids = TOKENIZER.convert_tokens_to_ids(words)
+        self.model = new_base(tiny(), TOKENIZER)
+        with torch.no_grad():
+            for layer in self.model.model.layers:  # nothing but the embedding is left
+                layer.mlp.down_proj.weight.zero_()
+                layer.self_attn.o_proj.weight.zero_()
+            embedding = torch.zeros(len(TOKENIZER), 32)
+            self.model.lm_head = torch.nn.Linear(32, len(TOKENIZER), bias=False)
+            head = torch.zeros(len(TOKENIZER), 32)
+            for at, (word, following) in enumerate(pairwise(ids)):
+                embedding[word, at] = head[following, at] = 1.0
+            self.model.model.embed_tokens.weight.copy_(embedding)
+            self.model.lm_head.weight.copy_(head)
+
+
+def test_zero_shot_by_hand() -> None:
+    found = base.zero_shot(tiny(held_out=8), Dull(), TOKENIZER)
+    # "i need advice ." says no fact, has 4 tokens, 4 fewer than 8, and only clean pairs but for
+    # "advice .", which ends a summary: clean too. Utility -.4 on every post.
+    posts = World(0).posts("tldr", 8, base.HELD_OUT)
+    references = [
+        World(0).utility(posts.take([row]), text)
+        for row, text in enumerate(texts_of(posts.reference))
+    ]
+    assert found["zero_shot_utility"] == pytest.approx(-0.4)
+    assert found["reference_utility"] == pytest.approx(sum(references) / 8)
+    chances = [1 / (1 + math.exp(reference + 0.4)) for reference in references]
+    assert found["zero_shot_preferred"] == pytest.approx(sum(chances) / 8)
 
 
 def test_micro_batches_change_nothing(tmp_path: Path) -> None:
