@@ -322,6 +322,54 @@ def label(
         console.print(f"{found.ties:,} pairs of equal worth left out")
 
 
+@app.command()
+def utility(
+    summaries: Annotated[
+        list[Path],
+        typer.Argument(help="Summaries of simulated posts, as for `data label`."),
+    ],
+    posts_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--posts", help="File of `data posts`, where ids are those of our tables."),
+    ] = None,
+    against: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Policy that differences are taken to; the references by default."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="CSV file for the table."),
+    ] = None,
+    world_seed: WorldSeed = 0,
+) -> None:
+    """Say what policies are worth on the simulated world, by its true utility.
+
+    Means by policy, the share preferred to the post's reference, and differences
+    paired by post, each with its 95% interval over posts.
+
+    \b
+    Examples:
+      evalsuite data utility sft.parquet ppo.parquet --posts held_out.jsonl --against sft
+    """
+    from evalsuite.pipeline.simulated import read_texts
+    from evalsuite.pipeline.utility import utility_by_post, utility_table
+    from evalsuite.simulation import World
+    from evalsuite.tables import write_atomically
+
+    texts = [text for path in summaries for text in read_texts(path, posts_file)]
+    table = utility_table(utility_by_post(World(world_seed), texts), against=against)
+    shown = Table("policy", "measure", "against", "value", "SE", "95% interval", "posts")
+    for row in table.to_dict("records"):
+        numbers = f"{row['low']:.3f} to {row['high']:.3f}"
+        value, se = f"{row['value']:.3f}", f"{row['se']:.3f}"
+        words = [plain(str(row[key])) for key in ("policy", "measure", "against")]
+        shown.add_row(*words, value, se, numbers, f"{row['n']:,}")
+    Console(highlight=False).print(shown)
+    if out is not None:
+        _folder(out.parent)
+        write_atomically(out, lambda path: table.to_csv(path, index=False))
+
+
 def _write_lines(out: Path, lines: list[bytes]) -> None:
     from evalsuite.tables import write_atomically
 
