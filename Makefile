@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: reproduce test slow check setup gallery bench clean
+.PHONY: reproduce test slow check setup gallery bench bench-training clean
 
 reproduce: setup  ## every figure that human labels decide, on the embedded simulated world
 	$(BIN)/evalsuite analyze all --out reports
@@ -32,6 +32,11 @@ bench: setup  ## claims of speed, each beside the peer that it names
 	$(BIN)/python benchmarks/rouge.py
 	$(BIN)/python benchmarks/copying.py
 	$(BIN)/python benchmarks/length_control.py
+	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/sampling.py
+
+bench-training: setup  ## the trainers beside TRL's, which gets environments of its own (gigabytes)
+	$(BIN)/python benchmarks/training.py
 
 setup: $(VENV)/.installed
 
