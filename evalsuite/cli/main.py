@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 import evalsuite
-from evalsuite.cli import analyze, data, models, train
+from evalsuite.cli import analyze, data, models, sample, train
 from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
@@ -37,6 +37,8 @@ app.command("page")(analyze.page)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.command("sample")(sample.sample)
+app.command("score")(sample.score)
 
 
 def _version(asked: bool) -> None:
