@@ -56,7 +56,7 @@ def resolve(
         _refuse_unknown(cls, nested, where)
         values = _merge(values, _listed(cls, nested))
     _validated(cls, values, where)
-    instance: T = TypeAdapter(cls).validate_python(values)
+    instance: T = TypeAdapter(cls).validate_python(_with_own_defaults(cls, values))
     return instance
 
 
@@ -104,6 +104,26 @@ def _listed(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
         else:
             several = get_origin(hints[key]) is tuple and isinstance(value, str)
             out[key] = [value] if several else value
+    return out
+
+
+def _with_own_defaults(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested group that is named in part keeps the rest of the defaults that `cls` gives it."""
+    out = dict(values)
+    for field in dataclasses.fields(cls):
+        given = values.get(field.name)
+        if not isinstance(given, Mapping) or not dataclasses.is_dataclass(
+            get_type_hints(cls)[field.name]
+        ):
+            continue
+        default: Any = None
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        elif field.default is not dataclasses.MISSING:
+            default = field.default
+        if default is not None:
+            own = {f.name: getattr(default, f.name) for f in dataclasses.fields(default)}
+            out[field.name] = {**own, **_with_own_defaults(type(default), given)}
     return out
 
 

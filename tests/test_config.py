@@ -41,6 +41,25 @@ def test_nested_override_keeps_its_siblings() -> None:
     assert resolve(Outer, overrides=["inner.steps=3"]) == Outer(inner=Inner(3))
 
 
+@dataclass(frozen=True)
+class Rate:
+    value: float = 1.0
+    schedule: str = "cosine"
+    inner: Inner = field(default_factory=Inner)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    rate: Rate = field(default_factory=lambda: Rate(schedule="linear", inner=Inner(9)))
+
+
+def test_a_group_named_in_part_keeps_the_defaults_of_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("rate: {value: 2.0}\n")
+    assert resolve(Trainer, file=file) == Trainer(Rate(2.0, "linear", Inner(9)))
+    assert resolve(Trainer, overrides=["rate.inner.steps=3"]).rate == Rate(1.0, "linear", Inner(3))
+
+
 def test_one_value_for_several() -> None:
     assert resolve(Outer, overrides=["splits=valid2"]).splits == ("valid2",)
 
