@@ -65,9 +65,7 @@ def run(args: argparse.Namespace, folder: Path) -> racing.Outcome:
     ours = racing.Side("ours", sys.executable, racing.HERE / "ours.py", job)
     plain = racing.Side("generate", sys.executable, racing.HERE / "plain.py", job)
     outcome = racing.race(ours, plain, runs=args.runs, threads=args.threads)
-    print(racing.line("generate", outcome.peer, "samples"))
-    print(racing.line("ours", outcome.ours, "samples"))
-    print(racing.verdict(outcome, TARGET))
+    racing.report("ours", "generate", outcome, unit="samples", target=TARGET)
     a, b = outcome.ours[-1]["values"], outcome.peer[-1]["values"]
     same = sum(x == y for x, y in zip(a, b, strict=True))
     print(f"  generate in batches of {outcome.peer[-1]['batch']} prompts; "

@@ -83,9 +83,7 @@ def run(what: str, args: argparse.Namespace, job: dict[str, Any]) -> racing.Outc
     ours = racing.Side("ours", sys.executable, racing.HERE / "ours.py", job)
     plain = racing.Side("plain rows", sys.executable, racing.HERE / "plain.py", job)
     outcome = racing.race(ours, plain, runs=args.runs, threads=args.threads)
-    print(racing.line("plain rows", outcome.peer, "candidates"))
-    print(racing.line("ours", outcome.ours, "candidates"))
-    print(racing.verdict(outcome, TARGET))
+    racing.report("ours", "plain rows", outcome, unit="candidates", target=TARGET)
     a, b = outcome.ours[-1]["values"], outcome.peer[-1]["values"]
     apart = max(float(np.abs(np.subtract(x, y)).max()) for x, y in zip(a, b, strict=True))
     print(f"  plain rows in batches of {outcome.peer[-1]['batch']}; "

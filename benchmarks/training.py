@@ -99,9 +99,7 @@ def run(what: str, args: argparse.Namespace, folder: Path, python: Path) -> raci
     )  # fmt: skip
     seeds = "seed" if what == "ppo" else None
     outcome = racing.race(ours, peer, runs=args.runs, threads=args.threads, vary=seeds)
-    print(racing.line(name, outcome.peer, UNITS[what]))
-    print(racing.line("ours", outcome.ours, UNITS[what]))
-    print(racing.verdict(outcome, TARGETS[what]))
+    racing.report("ours", name, outcome, unit=UNITS[what], target=TARGETS[what])
     compare_ppo(outcome) if what == "ppo" else compare_losses(outcome)
     return outcome
 

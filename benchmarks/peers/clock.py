@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ def now() -> Moment:
 
 def between(start: Moment, end: Moment) -> dict[str, float]:
     """What passed, as a report has it."""
-    return {"seconds": end.wall - start.wall, "processor": end.processor - start.processor}
+    return {"wall": end.wall - start.wall, "processor": end.processor - start.processor}
 
 
 def memory(field: str = "VmRSS") -> float:
@@ -62,6 +63,13 @@ def memory(field: str = "VmRSS") -> float:
         return int(line.split()[1]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def fresh_memory() -> float:
+    """Forget the peak so far, where the system can; resident memory now, MiB."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return memory()
 
 
 def job() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers.clock import Clock, between, job, memory, now, report
+from peers.clock import Clock, between, fresh_memory, job, now, report
 
 from evalsuite.models.checkpoints import load_policy, load_scalar
 from evalsuite.models.packing import Group, PolicyModel, ScalarModel
@@ -86,7 +86,7 @@ def train(
 ) -> None:
     """Run a trainer; `steps` of it count from the first, `per_step` optimizer steps each."""
     folder = Path(given["scratch"]) / "run"
-    before, clock = memory(), Clock()
+    before, clock = fresh_memory(), Clock()
     trainer(config, folder)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     logs: dict[str, list[float]] = {}
@@ -114,14 +114,14 @@ def score(given: dict[str, Any]) -> None:
     if given["what"] == "logprobs":
         policy = PolicyModel(load_policy(given["policy"]).model)
         completion_logprobs(policy, warm, pad_id=0)
-        before, start = memory(), now()
+        before, start = fresh_memory(), now()
         found: list[Any] = completion_logprobs(policy, wanted, pad_id=0)
         end = now()
         values = [[float(x) for c in several for x in c] for several in found]
     else:
         model = ScalarModel(load_scalar(given["reward"]).model)
         rewards(model, warm, pad_id=0)
-        before, start = memory(), now()
+        before, start = fresh_memory(), now()
         found = rewards(model, wanted, pad_id=0)
         end = now()
         values = [[float(x) for x in several] for several in found]
@@ -142,7 +142,7 @@ def draw(given: dict[str, Any]) -> None:
         return [one.tokens for one in drawn]
 
     run(prompts[:1], 2, 1.0, 2)
-    before, start = memory(), now()
+    before, start = fresh_memory(), now()
     run(prompts, given["samples"], 1.0, given["tokens"])
     end = now()
     greedy = [one[0] for one in run(prompts, 1, 0.0, given["tokens"])]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peers.clock import between, job, memory, now, report
+from peers.clock import between, fresh_memory, job, now, report
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 Rows = list[tuple[list[int], list[int]]]
@@ -59,7 +59,7 @@ def fastest(batches: list[int], work: Callable[[int], object]) -> int:
     for batch in batches:
         start = now()
         work(batch)
-        taken[batch] = between(start, now())["seconds"]
+        taken[batch] = between(start, now())["wall"]
     return min(taken, key=lambda batch: taken[batch])
 
 
@@ -73,7 +73,7 @@ def score(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
     trial = by_prompt[0][:16]
     work(model, trial[:2], 2)
     batch = fastest(given["batches"], lambda size: work(model, trial, size))
-    before, start = memory(), now()
+    before, start = fresh_memory(), now()
     found = [work(model, rows, batch) for rows in by_prompt]
     end = now()
     report(
@@ -104,7 +104,7 @@ def draw(given: dict[str, Any], groups: list[dict[str, Any]]) -> None:
     sizes = [size for size in given["batches"] if size <= len(prompts)]
     few = max(given["tokens"] // 8, 2)
     batch = fastest(sizes, lambda size: run(size, prompts, few, **free)) if sizes[1:] else sizes[0]
-    before, start = memory(), now()
+    before, start = fresh_memory(), now()
     run(batch, prompts, given["tokens"], **free)
     end = now()
     greedy = run(1, prompts, given["tokens"], do_sample=False)

@@ -1,7 +1,9 @@
 """Races: two sides in processes of their own, run in turn, compared by the ratios of paired runs.
 
 Absolute times mean little on a shared machine. A pair of runs, one after the other, sees much the
-same machine; the order within a pair alternates, so that a drift does not favour one side.
+same machine; the order within a pair alternates, so that a drift does not favour one side. On one
+thread the time is that of the processor, which waiting for a busy core does not change; on more it
+is that of the clock on the wall. Ratios of both are printed.
 """
 
 from __future__ import annotations
@@ -28,19 +30,20 @@ class Side(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Results of each run of both sides."""
+    """Results of each run of both sides. time: what counts, "processor" or "wall" (seconds)."""
 
+    time: str
     ours: list[dict[str, Any]]
     peer: list[dict[str, Any]]
 
-    def ratios(self, field: str = "seconds") -> list[float]:
+    def ratios(self, time: str) -> list[float]:
         """The ratio of each pair: the peer's time over ours."""
-        return [b[field] / a[field] for a, b in zip(self.ours, self.peer, strict=True)]
+        return [b[time] / a[time] for a, b in zip(self.ours, self.peer, strict=True)]
 
     @property
     def ratio(self) -> float:
         """The median of the paired ratios."""
-        return statistics.median(self.ratios())
+        return statistics.median(self.ratios(self.time))
 
 
 def run(side: Side, threads: int) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def race(ours: Side, peer: Side, *, runs: int, threads: int, vary: str | None = 
 
     vary: a number of the jobs that grows by one from pair to pair (a seed).
     """
-    outcome = Outcome([], [])
+    outcome = Outcome("processor" if threads == 1 else "wall", [], [])
     for number in range(runs):
         results = {}
         for side in (ours, peer) if number % 2 == 0 else (peer, ours):
@@ -82,33 +85,31 @@ def race(ours: Side, peer: Side, *, runs: int, threads: int, vary: str | None = 
             results[side.name] = run(side._replace(job={**side.job, **more}), threads)
         outcome.ours.append(results[ours.name])
         outcome.peer.append(results[peer.name])
-        print(
-            f"  pair {number + 1}: {peer.name} {outcome.peer[-1]['seconds']:.2f} s, {ours.name} "
-            f"{outcome.ours[-1]['seconds']:.2f} s, ratio {outcome.ratios()[-1]:.2f}", flush=True,
-        )  # fmt: skip
+        print(f"  pair {number + 1}: {told(peer.name, outcome.peer[-1])}, "
+              f"{told(ours.name, outcome.ours[-1])}, "
+              f"ratio {outcome.ratios(outcome.time)[-1]:.2f}", flush=True)  # fmt: skip
     return outcome
 
 
-def line(name: str, results: list[dict[str, Any]], unit: str) -> str:
-    """One side's medians: time, rate, peak memory and the part of it above the start of work."""
-    seconds, rate = (
-        median(results, "seconds"),
-        statistics.median(r["items"] / r["seconds"] for r in results),
-    )
-    grown = statistics.median(r["peak"] - r["before"] for r in results)
-    return (f"  {name:<24}{seconds:8.2f} s {rate:10.2f} {unit}/s   "
-            f"peak {median(results, 'peak'):7.0f} MiB, {grown:7.0f} above its start")  # fmt: skip
+def told(name: str, result: Mapping[str, Any]) -> str:
+    """One run in words."""
+    return f"{name} {result['processor']:.2f} s ({result['wall']:.2f} on the wall)"
+
+
+def report(ours: str, peer: str, outcome: Outcome, *, unit: str, target: float) -> None:
+    """Medians of both sides, and the ratio with the range of the pairs beside what was wanted."""
+    for name, results in ((peer, outcome.peer), (ours, outcome.ours)):
+        rate = statistics.median(r["items"] / r[outcome.time] for r in results)
+        grown = statistics.median(r["peak"] - r["before"] for r in results)
+        print(f"  {name:<20}{median(results, outcome.time):8.2f} s {rate:9.2f} {unit}/s   peak "
+              f"{median(results, 'peak'):6.0f} MiB, {grown:6.0f} above its start")  # fmt: skip
+    other = "wall" if outcome.time == "processor" else "processor"
+    ratios = outcome.ratios(outcome.time)
+    print(f"  ratio of {outcome.time} time {outcome.ratio:.2f} (pairs {min(ratios):.2f} to "
+          f"{max(ratios):.2f}); of {other} time {statistics.median(outcome.ratios(other)):.2f}; "
+          f"target {target:g}: {'met' if outcome.ratio >= target else 'MISSED'}")  # fmt: skip
 
 
 def median(results: list[dict[str, Any]], field: str) -> float:
     """The median of a field over runs."""
     return statistics.median(r[field] for r in results)
-
-
-def verdict(outcome: Outcome, target: float) -> str:
-    """The ratio with the range of the pairs, beside what was wanted, and that of processor time."""
-    low, high = min(outcome.ratios()), max(outcome.ratios())
-    word = "met" if outcome.ratio >= target else "MISSED"
-    processor = statistics.median(outcome.ratios("processor"))
-    return (f"  ratio {outcome.ratio:.2f} (pairs {low:.2f} to {high:.2f}; of processor time "
-            f"{processor:.2f}); target {target:g}: {word}")  # fmt: skip

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from datasets import Dataset
-from peers.clock import Clock, job, memory, report
+from peers.clock import Clock, fresh_memory, job, report
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -51,7 +51,7 @@ trainer = PPOTrainer(
     processing_class=tokenizer, model=policy(), ref_model=policy(), reward_model=scalar(),
     value_model=scalar(), train_dataset=data, eval_dataset=data,
 )  # fmt: skip
-before, clock = memory(), Clock()
+before, clock = fresh_memory(), Clock()
 trainer.train()
 steps = len(clock.moments)
 per_update = steps // given["updates"]

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from datasets import Dataset
-from peers.clock import Clock, job, memory, report
+from peers.clock import Clock, fresh_memory, job, report
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
 
@@ -32,7 +32,7 @@ trainer = RewardTrainer(
         dataloader_pin_memory=False,
     ),
 )  # fmt: skip
-before, clock = memory(), Clock()
+before, clock = fresh_memory(), Clock()
 trainer.train()
 losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 report(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trl.trainer.utils
 from datasets import Dataset
-from peers.clock import Clock, job, memory, report
+from peers.clock import Clock, fresh_memory, job, report
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -43,7 +43,7 @@ trainer = SFTTrainer(
         dataloader_pin_memory=False, completion_only_loss=True,
     ),
 )  # fmt: skip
-before, clock = memory(), Clock()
+before, clock = fresh_memory(), Clock()
 trainer.train()
 losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 report(
