@@ -73,6 +73,12 @@ def posts(count: int) -> list[dict[str, str]]:
     return rows
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny operations gain nothing from threads, and threads that wait spin on busy cores."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny policy of each family and `posts.jsonl` of 60 posts."""
