@@ -269,10 +269,10 @@ def posts(
 @app.command()
 def label(
     summaries: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
             help="Summaries of simulated posts, .parquet or JSON lines, as `evalsuite sample` "
-            "writes them: post_id (or prompt_id, id), policy, text (or summary)."
+            "writes them: post_id (or prompt_id, id), policy, text (or summary).",
         ),
     ],
     pairs: Annotated[int, typer.Option(min=1, help="Pairs to draw.")],
@@ -310,8 +310,9 @@ def label(
     from evalsuite.simulation import World
     from evalsuite.simulation.files import label_lines
 
+    texts = [text for path in summaries for text in read_texts(path, posts_file)]
     found = label_lines(
-        World(world_seed), read_texts(summaries, posts_file), pairs,
+        World(world_seed), texts, pairs,
         labelers=None if truth else labelers, reference_share=reference_share,
         valid_share=valid_share, batch=batch, seed=seed,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """What a language model of the world reads before anybody teaches it to summarise.
 
 A document begins with a post as a trainer renders it, and goes on in one of two ways:
-    quotes            rounds of them: the pieces of the post that say its facts, one by one, in any
-                      order and other words
+    quotes            rounds of them: the pieces of the post that say its facts, alone or a few
+                      neighbours together, in any order and other words
     a rough TL;DR     one document in `ROUGH`; the summary is by a careless author
 
 Quotes make it worth learning to copy facts from earlier text and to pass over the decoys, which is
@@ -42,6 +42,9 @@ ROUGH = 7
 
 NEWS_EVERY = 8
 """One document in so many is news."""
+
+DEED, CUT = 6, 0.4
+"""Slots that one sentence of a summary says, and the chance that quotes part two neighbours."""
 
 _STREAM = 20
 """Stream of randomness; the world uses 0 to 3, releases 10 to 14."""
@@ -87,17 +90,25 @@ def _block(world: World, domain: str, block: int, rounds: int) -> list[str]:
 
 
 def _quoted(posts: Posts, rng: np.random.Generator) -> Ragged:
-    """The pieces of a post one by one, each a sentence of its own, in any order and wording."""
+    """The pieces of a post in any wording, runs of neighbours in any order, a stop after each.
+
+    Who did what where since when is cut at random into runs: a name by itself could be copied
+    from nowhere but its neighbours in the post, so it often comes with them.
+    """
     n = len(posts)
     wording = rng.integers(3, size=(n, N_SLOTS)).astype(np.int8)
     pieces = [say(posts.domain, s, posts.facts[:, s], wording[:, s]) for s in range(N_SLOTS)]
+    cut = rng.random((n, N_SLOTS)) < CUT
+    cut[:, DEED - 1 :] = True
+    run = np.concatenate([np.zeros((n, 1), dtype=np.int64), cut.cumsum(axis=1)[:, :-1]], axis=1)
     width = max(piece.shape[1] for piece in pieces) + 1
     stack = np.full((n, N_SLOTS, width), NOTHING, dtype=np.int16)
     for slot, piece in enumerate(pieces):
         stack[:, slot, : piece.shape[1]] = piece
-        # The last piece has its own mark.
-        stack[:, slot, width - 1] = language().ids["."] if slot < N_SLOTS - 1 else NOTHING
-    order = rng.random((n, N_SLOTS)).argsort(axis=1)
+        if slot < N_SLOTS - 1:  # the last piece has its own mark
+            stack[:, slot, -1] = np.where(cut[:, slot], language().ids["."], NOTHING)
+    place = np.take_along_axis(rng.random((n, N_SLOTS)).argsort(axis=1), run, axis=1)
+    order = (place * N_SLOTS + np.arange(N_SLOTS)).argsort(axis=1)
     stack = np.take_along_axis(stack, order[:, :, None], axis=1)
     return Ragged.from_matrix(stack.reshape(n, -1))
 

@@ -104,6 +104,10 @@ def test_label_command_asks_labelers_or_the_truth(sampled: Path, tmp_path: Path)
     assert "40 comparisons in" in said
     assert len({row["worker"] for row in lines(out)}) <= 5
     assert len(load(out).comparisons) == 40
+    other = tmp_path / "other.jsonl"
+    other.write_text(sampled.read_text().replace("i need advice.", "i feel sad."))
+    run("data", "label", sampled, other, "--pairs", 90, "--reference-share", 1, "--out", true)
+    assert any("i feel sad." in str(row) for row in lines(true))
     said = run("data", "label", sampled, "--pairs", 40, "--truth", "--out", true)
     assert {row["worker"] for row in lines(true)} == {"truth"}
     # A third of the pairs of samples differ in one capital, which is worth nothing.

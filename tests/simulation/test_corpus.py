@@ -46,8 +46,8 @@ def test_quotes_say_each_fact_once_in_another_order_each_time() -> None:
             assert sorted(slots[slots >= 0]) == list(range(9))
             assert set(tokens[slots >= 0]) == set(POSTS.facts[row])
             orders.add(tuple(slots[slots >= 0].tolist()))
-    # Of 9! orders some 390 rows hardly ever draw one twice.
-    assert len(orders) > 380
+    # 384 rounds; most fall into 4 runs or more, which have many orders.
+    assert len(orders) > 150
 
 
 def test_summaries_are_rough_and_few() -> None:
