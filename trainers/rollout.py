@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from evalsuite.models.scoring import completion_logprobs
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from evalsuite.models.packing import (
 from evalsuite.models.prompts import Prompter
 from evalsuite.models.rewards import Reward, RewardRequest
 from evalsuite.models.sampling import Prompt, Samples, sample
+from evalsuite.models.scoring import completion_logprobs
 from trainers.engine import Engine, Trainable
 from trainers.sequences import PromptExample
 
