@@ -28,18 +28,28 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from evalsuite.errors import ConfigError, EvalsuiteError, TrainingError
 from trainers.config import EngineConfig, OptimizerConfig
+from trainers.trainable import (
+    Trainable,
+    adamw,
+    checkpoint_activations,
+    fill,
+    shard,
+    weights_of,
+)
+
+__all__ = ["DivergedError", "Engine", "Trainable", "Update"]
 
 T = TypeVar("T")
 
@@ -59,28 +69,6 @@ class Update(NamedTuple):
     sums: dict[str, float]
 
 
-@dataclass
-class Trainable:
-    """A module with its optimizer, as `Engine.prepare` made it.
-
-    module: call it for a loss (it holds the hooks of DDP or FSDP). plain: the module as it was
-    given, whose parameters are the trained ones (shards of them under FSDP); see `Engine.whole`
-    for a module that can be run without gradients, and `Engine.state_dict` for saving.
-    """
-
-    name: str
-    module: nn.Module
-    plain: nn.Module
-    optimizer: torch.optim.Optimizer
-    config: OptimizerConfig
-    names: list[str]  # of parameters, in the optimizer's order
-    replica: nn.Module | None = field(default=None, repr=False)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Trained parameters, in the order of `names`."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-
 class Engine:
     """Processes, device and precision of a run, and the update that all trainers make.
 
@@ -92,14 +80,7 @@ class Engine:
         self.config = config or EngineConfig()
         cpu = self.config.device == "cpu"
         self.precision = _precision(self.config.precision, cpu)
-        self.accelerator = Accelerator(
-            cpu=cpu or None,
-            mixed_precision="bf16" if self.precision is torch.bfloat16 else "no",
-            kwargs_handlers=[
-                # Buffers are constants here; sending them would be a collective in each forward.
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-            ],
-        )
+        self.accelerator = _accelerator(cpu, self.precision)
         self.device: torch.device = self.accelerator.device
         self.rank: int = self.accelerator.process_index
         self.processes: int = self.accelerator.num_processes
@@ -116,18 +97,18 @@ class Engine:
         """
         module.eval()
         if self.config.gradient_checkpointing:
-            _checkpoint_activations(module)
+            checkpoint_activations(module)
         replica = None
         if self.sharded:
             replica = copy.deepcopy(module).requires_grad_(False)
-            _shard(module, self.device, self.precision)
+            shard(module, self.device, self.precision)
             wrapped = module
         else:
             with warnings.catch_warnings():
                 # torch renames `broadcast_buffers`, accelerate does not yet
                 warnings.simplefilter("ignore", FutureWarning)
                 wrapped = self.accelerator.prepare_model(module)
-        names, optimizer = _adamw(module, config)
+        names, optimizer = adamw(module, config)
         return Trainable(name, wrapped, module, optimizer, config, names, replica)
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -152,7 +133,7 @@ class Engine:
         module = trainable.plain
         if trainable.replica is not None:
             module = trainable.replica
-            _fill(module, trainable.plain)
+            fill(module, trainable.plain)
             module.to(self.device)
         training = module.training
         module.eval()
@@ -300,7 +281,7 @@ class Engine:
 
     def weights(self, trainable: Trainable) -> dict[str, Tensor]:
         """Every weight once, whole and on the CPU; a collective. Empty but for the main process."""
-        return self._collect(_weights(trainable.plain))
+        return self._collect(weights_of(trainable.plain))
 
     def moments(self, trainable: Trainable) -> dict[str, Tensor]:
         """AdamW's memory as `exp_avg/NAME`, `exp_avg_sq/NAME`, `step/NAME`; as for `weights`."""
@@ -320,7 +301,7 @@ class Engine:
         moments: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Put back what `weights` and `moments` gave; only the main process's tensors count."""
-        for name, tensor in _weights(trainable.plain).items():
+        for name, tensor in weights_of(trainable.plain).items():
             self._put(tensor, weights.get(name) if self.is_main else None, trainable.name, name)
         if moments is None:
             return
@@ -397,78 +378,31 @@ class Engine:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def _accelerator(cpu: bool, precision: torch.dtype) -> Any:
+    def make() -> Any:
+        return Accelerator(
+            cpu=cpu or None,
+            mixed_precision="bf16" if precision is torch.bfloat16 else "no",
+            kwargs_handlers=[
+                # Buffers are constants here; sending them would be a collective in each forward.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+            ],
+        )
+
+    try:
+        return make()
+    except ValueError:  # accelerate keeps one state a program, here of a run before this one
+        if dist.is_available() and dist.is_initialized():
+            raise
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return make()
+
+
 def _precision(asked: str, cpu: bool) -> torch.dtype:
     has = not cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     if asked == "bfloat16" or (asked == "auto" and has):
         return torch.bfloat16
     return torch.float32
-
-
-def _adamw(module: nn.Module, config: OptimizerConfig) -> tuple[list[str], torch.optim.Optimizer]:
-    """AdamW with decay on matrices only, and the parameters' names in its order."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    groups = [
-        [(name, p) for name, p in named if p.ndim >= 2],
-        [(name, p) for name, p in named if p.ndim < 2],
-    ]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for _, p in group], "weight_decay": decay}
-            for group, decay in zip(groups, (config.weight_decay, 0.0), strict=True)
-            if group
-        ],
-        lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps, fused=True,
-    )  # fmt: skip
-    return [name for group in groups for name, _ in group], optimizer
-
-
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and saved buffers by name, a tied one under its first name alone."""
-    twice = dict(module.named_parameters(remove_duplicate=False))
-    out: dict[str, Tensor] = dict(module.named_parameters())
-    saved = module.state_dict(keep_vars=True)
-    return out | {name: t for name, t in saved.items() if name not in twice}
-
-
-def _fill(module: nn.Module, source: nn.Module) -> None:
-    into = _weights(module)
-    for name, tensor in _weights(source).items():
-        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        into[name].data.copy_(whole)
-
-
-def _checkpoint_activations(module: nn.Module) -> None:
-    """Recompute activations; transformers does so in training mode only, so dropout is set to 0."""
-    for part in module.modules():
-        for name in ("p", "attention_dropout", "hidden_dropout", "dropout_p"):
-            if isinstance(getattr(part, name, None), float):
-                setattr(part, name, 0.0)
-        for name in ("activation_checkpointing", "gradient_checkpointing"):  # newer, older
-            enable: Any = getattr(part, f"{name}_enable", None)
-            if enable is not None:
-                enable(**{f"{name}_kwargs": {"use_reentrant": False}})
-                break
-    module.train()
-
-
-def _shard(module: nn.Module, device: torch.device, precision: torch.dtype) -> None:
-    """FSDP2 over all processes: each layer a unit, the rest (embeddings, heads) one more."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    low = precision if precision is not torch.float32 else None
-    # Masks and the like keep their dtype: autocast decides, as without sharding.
-    policy = MixedPrecisionPolicy(
-        param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False
-    )
-    names = {
-        name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()
-    }
-    for part in module.modules():
-        if type(part).__name__ in names:
-            fully_shard(part, mesh=mesh, mp_policy=policy)
-    fully_shard(module, mesh=mesh, mp_policy=policy)
 
 
 def _add(values: Iterator[Tensor | float]) -> float:

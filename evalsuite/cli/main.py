@@ -7,6 +7,7 @@ suite and shows its traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -58,6 +59,9 @@ def main(
 
 def run() -> None:
     """Entry point of `evalsuite` and `python -m evalsuite`."""
+    # Else threads that wait for each other spin, and on busy cores small models crawl. It is read
+    # when torch is first imported; who has set it keeps it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except EvalsuiteError as error:

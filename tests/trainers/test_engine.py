@@ -199,6 +199,18 @@ def test_frozen_modules_are_placed(engine: Engine) -> None:
     assert not any(p.requires_grad for p in engine.place(nn.Linear(2, 2)).parameters())
 
 
+def test_runs_of_two_precisions_in_one_program(tiny: Path) -> None:
+    """bfloat16 activations, float32 weights; 3e-2 is a few of bfloat16's roundings of 2^-8."""
+    losses = []
+    for precision in ("float32", "bfloat16", "float32"):
+        engine = Engine(EngineConfig(device="cpu", precision=precision))  # type: ignore[arg-type]
+        update, policy = policy_update(engine, tiny / "llama", [GROUPS])
+        assert {p.dtype for p in policy.parameters()} == {torch.float32}
+        losses.append(update.sums["nats"])
+    assert losses[0] == losses[2] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=3e-2)
+
+
 def test_bfloat16_is_a_choice() -> None:
     from trainers import engine
 
