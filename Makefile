@@ -4,10 +4,31 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: reproduce test slow check setup gallery bench bench-training clean
+.PHONY: reproduce train test slow check setup gallery bench bench-training clean
 
 reproduce: setup  ## every figure that human labels decide, on the embedded simulated world
 	$(BIN)/evalsuite analyze all --out reports
+
+WORLD := runs/world
+SAMPLE = $(BIN)/evalsuite sample --data $(WORLD)/held_out.jsonl --k 1
+
+train: setup  ## SFT, reward model and PPO on the simulated world, and what each is truly worth
+	$(BIN)/evalsuite data posts --count 8000 --out $(WORLD)/posts.jsonl
+	$(BIN)/evalsuite data posts --start 500000 --count 300 --out $(WORLD)/held_out.jsonl
+	$(BIN)/evalsuite data posts --start 510000 --count 400 --out $(WORLD)/truth_posts.jsonl
+	$(BIN)/evalsuite train sft --config configs/world/sft.yaml --out $(WORLD)/sft --resume
+	$(BIN)/evalsuite sample --policy $(WORLD)/sft/model --data $(WORLD)/posts.jsonl --limit 2500 --k 4 --out $(WORLD)/samples.parquet
+	$(BIN)/evalsuite sample --policy $(WORLD)/sft/model --data $(WORLD)/truth_posts.jsonl --k 3 --out $(WORLD)/truth_samples.parquet
+	$(BIN)/evalsuite data label $(WORLD)/samples.parquet --posts $(WORLD)/posts.jsonl --pairs 6000 --reference-share .3 --out $(WORLD)/labels.jsonl
+	$(BIN)/evalsuite data label $(WORLD)/truth_samples.parquet --posts $(WORLD)/truth_posts.jsonl --pairs 1000 --reference-share .3 --truth --out $(WORLD)/truth.jsonl
+	$(BIN)/evalsuite train rm --config configs/world/rm.yaml --out $(WORLD)/rm --resume
+	$(BIN)/evalsuite train ppo --config configs/world/ppo.yaml --out $(WORLD)/ppo --resume
+	$(SAMPLE) --policy $(WORLD)/sft/model --temperature 0 --name sft_greedy --out $(WORLD)/sft_greedy.parquet
+	$(SAMPLE) --policy $(WORLD)/sft/model --temperature .7 --name sft --out $(WORLD)/sft_t07.parquet
+	$(SAMPLE) --policy $(WORLD)/sft/model --temperature 1 --name sft_t1 --out $(WORLD)/sft_t1.parquet
+	$(SAMPLE) --policy $(WORLD)/ppo/model --temperature .7 --name ppo --out $(WORLD)/ppo_t07.parquet
+	$(BIN)/evalsuite data utility $(WORLD)/sft_greedy.parquet $(WORLD)/sft_t1.parquet --posts $(WORLD)/held_out.jsonl --against sft_t1
+	$(BIN)/evalsuite data utility $(WORLD)/sft_t07.parquet $(WORLD)/ppo_t07.parquet --posts $(WORLD)/held_out.jsonl --against sft
 
 test: setup  ## the tests
 	$(BIN)/python -m pytest -q -n 2
