@@ -17,9 +17,10 @@ The details of Huang et al. 2024 ("N+", by their numbers), and what is done here
     5, 6, 20-25  concern SFT and PPO; see sft.py and ppo.py.
     7       Dropout is off: the model stays in evaluation mode.
     8       AdamW, eps 1e-5. Departure: accelerate with DDP or FSDP where N+ used DeepSpeed.
-    9, 10   One epoch, 64 pairs an update, cosine to 0 without warm-up, 3e-6 (the paper: 1.5e-5 for
-            1.3B, 5e-6 for 6.7B, see configs/paper); several seeds. Departure: gradients are cut to
-            norm 1 (`max_grad_norm: 0` for none).
+    9, 10   One epoch, 64 pairs an update, cosine to 0 without warm-up, several seeds. The rate is
+            the paper's 1.5e-5 for 1.3B (5e-6 for 6.7B, see configs/paper), which it chose by a
+            log-linear sweep (`--sweep`); N+ took 3e-6. Departure: gradients are cut to norm 1
+            (`max_grad_norm: 0` for none).
     11      Head ~ N(0, 1/(d+1)), no bias: `checkpoints.new_reward_model`.
     12, 13  The reward is the head at the EOS and nowhere else.
     14      Does not arise: padding cannot reach a number.
@@ -107,7 +108,9 @@ class RewardModelConfig:
     evaluate_every: int = 100
     evaluate_pairs: int = 1024
     references: int = 4096
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=1.5e-5)
+    )
     sweep: SweepConfig = field(default_factory=SweepConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     run: RunConfig = field(default_factory=RunConfig)

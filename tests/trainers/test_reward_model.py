@@ -16,6 +16,7 @@ import torch
 import transformers as tf
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from evalsuite.config import resolve
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError, DataError, ModelError, TrainingError
 from evalsuite.models.checkpoints import CheckpointInfo, load_scalar, new_reward_model, save
@@ -23,7 +24,7 @@ from evalsuite.models.packing import ScalarModel
 from evalsuite.models.prompts import Prompter
 from evalsuite.models.rewards import EnsembleReward, ModelReward, RewardRequest
 from evalsuite.records import Post
-from trainers.config import EngineConfig, OptimizerConfig
+from trainers.config import EngineConfig, OptimizerConfig, SweepConfig
 from trainers.engine import Engine
 from trainers.reward_data import PairDataConfig
 from trainers.reward_model import (
@@ -31,6 +32,7 @@ from trainers.reward_model import (
     keep_best,
     pair_batches,
     pair_loss,
+    sweep_reward_model,
     train_reward_model,
 )
 from trainers.reward_report import accuracy_in_words, closing_numbers, report
@@ -452,6 +454,32 @@ def test_what_can_be_known_is_refused_before_work(
     with pytest.raises(DataError, match="no validation label has strength 3 or more; allowed va"):
         train_reward_model(config(policy, vague, select_on="high_confidence"), run)
     assert not (run / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["world/rm", "smollm2/rm", "smollm2/rm-cpu", "paper/rm-1.3b", "paper/rm-6.7b"]
+)
+def test_named_settings_can_be_read(name: str) -> None:
+    file = Path(__file__).resolve().parents[2] / "configs" / f"{name}.yaml"
+    found = resolve(RewardModelConfig, file=file)
+    assert found.data.prompt_format == "tldr_reward"
+    assert found.data.max_completion_tokens in (None, 64)
+    assert found.optimizer.eps == 1e-5
+
+
+def test_a_sweep_keeps_the_most_accurate_rate(policies: dict[str, Path], tmp_path: Path) -> None:
+    settings = config(
+        policies["gpt_neox"], written(tmp_path, rows(120)), batch_size=16, epochs=2.0,
+        sweep=SweepConfig(low=1e-9, high=3e-3, count=2),
+    )  # fmt: skip
+    sweep_reward_model(settings, tmp_path / "run")
+    table = pd.read_csv(tmp_path / "run" / "sweep.csv").set_index("run")
+    assert (
+        table.loc["sweep-01", "validation_accuracy"] > table.loc["sweep-00", "validation_accuracy"]
+    )
+    assert bool(table.loc["sweep-01", "best"])
+    both = [tmp_path / "run" / f / "model" / "model.safetensors" for f in ("", "sweep-01")]
+    assert both[0].read_bytes() == both[1].read_bytes()
 
 
 def test_settings_out_of_range_are_refused() -> None:
