@@ -66,15 +66,15 @@ def sample(
     """Sample summaries of posts from a policy, K a post.
 
     OUT has a row a sample: summary_id, post_id, policy, text, chars, sample (its
-    index), tokens, logprobs, their sum logprob, ended (with an EOS). The same seed
-    gives the same samples, whatever the batch, the order or the number of posts.
+    index), tokens, logprobs, their sum logprob, ended (with an EOS). The same
+    seed gives the same samples, whatever the batch or the number of posts.
 
     A run that was broken goes on when the same command is given again; OUT.parts
     has its finished blocks meanwhile.
 
     \b
     Examples:
-      evalsuite sample --policy runs/sft/model --data posts.jsonl --out samples.parquet
+      evalsuite sample --policy world-small --data posts.jsonl --out some.parquet
       evalsuite sample --policy runs/ppo/model --data posts.jsonl --split valid2 \\
           --k 16 --temperature 1 --out samples.parquet
     """
@@ -133,16 +133,16 @@ def score(
 
     OUT has a row a summary: summary_id, post_id, policy, and the score: reward
     (less the model's shift, so references are at 0), or logprob (nats, EOS
-    included) with logprob_tokens. Summaries without text or post are left out.
+    included) with logprob_tokens. Those without text or post are left out.
 
     A run that was broken goes on when the same command is given again.
 
     \b
     Examples:
-      evalsuite score --model runs/rm/model --data posts.jsonl --out rewards.parquet
+      evalsuite score --model runs/rm/model --data posts.jsonl --out scores.parquet
       evalsuite score --model runs/rm/model --data posts.jsonl \\
-          --summaries samples.parquet --out rewards.parquet
-      evalsuite score --model smollm2-135m --data posts.jsonl --out logprobs.parquet
+          --summaries samples.parquet --out scores.parquet
+      evalsuite score --model smollm2-135m --data posts.jsonl --out lp.parquet
     """
     import dataclasses
 

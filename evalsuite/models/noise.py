@@ -32,6 +32,10 @@ TOKEN = 0x9E3779B1 - (1 << 32)
 THIRD, FOURTH = 0x7FEB352D, 0x846CA68B - (1 << 32)
 
 
+IN_CACHE = 1 << 16
+"""Tokens hashed at once on a CPU; a dozen passes over more would go through memory."""
+
+
 def keys(seed: int, prompt_id: str, samples: Array, positions: Array) -> Array:
     """One int64 for each (sample, position) of a prompt: shape (samples, positions)."""
     digest = hashlib.blake2b(prompt_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -55,14 +59,28 @@ def gumbel(key: Tensor, vocabulary: int) -> Tensor:
     low = (((key & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000).to(torch.int32)[:, None]
     high = (key >> 32).to(torch.int32)[:, None]
     tokens = torch.arange(vocabulary, dtype=torch.int32, device=key.device) * TOKEN
-    z = tokens[None] ^ low
-    z ^= (z >> 16) & 0xFFFF  # the shift drags the sign along
+    out = torch.empty(len(key), vocabulary, device=key.device)
+    rows = max(1, IN_CACHE // vocabulary) if key.device.type == "cpu" else max(1, len(key))
+    scratch = tokens.new_empty(2, min(rows, len(key)), vocabulary)
+    for at in range(0, len(key), rows):
+        part = slice(at, at + rows)
+        count = len(out[part])
+        hashed = _hash(tokens[None], low[part], high[part], scratch[:, :count])
+        # Small numbers keep all their digits, and they make the large noise that wins.
+        uniform = out[part].copy_(hashed).add_(0.5).mul_(2.0**-31)
+        uniform.neg_().log1p_().neg_().log_().neg_()
+    return out
+
+
+def _hash(tokens: Tensor, low: Tensor, high: Tensor, scratch: Tensor) -> Tensor:
+    """Numbers of 31 bits, in scratch[0]; a shift drags the sign along, so each is masked."""
+    z, shifted = scratch[0], scratch[1]
+    torch.bitwise_xor(tokens, low, out=z)
+    z ^= torch.bitwise_right_shift(z, 16, out=shifted).bitwise_and_(0xFFFF)
     z *= THIRD
     z += high
-    z ^= (z >> 15) & 0x1FFFF
+    z ^= torch.bitwise_right_shift(z, 15, out=shifted).bitwise_and_(0x1FFFF)
     z *= FOURTH
-    z ^= (z >> 16) & 0xFFFF
+    z ^= torch.bitwise_right_shift(z, 16, out=shifted).bitwise_and_(0xFFFF)
     z &= 0x7FFFFFFF
-    # Small numbers keep all their digits, and they make the large noise that wins.
-    uniform = z.float().add_(0.5).mul_(2.0**-31)
-    return uniform.neg_().log1p_().neg_().log_().neg_()
+    return z

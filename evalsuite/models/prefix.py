@@ -1,10 +1,12 @@
 """A prompt's keys and values, computed once and read by all its completions.
 
-`encode` runs prompts through a model and keeps what attention needs of them; `SharedPrefix` lets
-packed completions run against that (one row a prompt, all its completions side by side),
-`RepeatedPrefix` gives each completion a row and a copy of its own, for families that cannot share.
-Sampling and scoring are built on these two. Whether a model can share is tried out, not assumed:
-`shares_prefix`.
+    encode          runs prompts through a model and keeps what attention needs of them
+    SharedPrefix    completions that grow behind that, side by side in one row
+    RepeatedPrefix  the same with a row for each, for families that cannot share
+    read_behind     completions that are known, packed into rows behind their prompts
+
+Sampling is built on the first three, scoring on the last. Whether a model can share is tried out
+when it is wrapped (`evalsuite.models.packing.try_out`).
 
 Proof: tests/models/test_sampling.py and test_scoring.py (three families, against whole rows).
 """
@@ -12,7 +14,6 @@ Proof: tests/models/test_sampling.py and test_scoring.py (three families, agains
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -23,8 +24,6 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from evalsuite.models.packing import PolicyModel, ScalarModel, require_sdpa, segment_mask
-
-log = logging.getLogger(__name__)
 
 Side = Literal["left", "right"]
 
@@ -138,6 +137,10 @@ class _Room(DynamicLayer):
         return self.keys, self.values
 
 
+def _cache(layers: list[Any]) -> Any:
+    return Cache(layers=layers)
+
+
 class SharedPrefix:
     """Completions of one length that grow side by side in the row of their prompt.
 
@@ -145,12 +148,13 @@ class SharedPrefix:
     and a token sees the prompt and the columns of its own completion.
     """
 
-    def __init__(self, model: Any, prompts: Encoded, width: int, steps: int) -> None:
+    def __init__(self, model: Any, prompts: Encoded, rows: Tensor, width: int, steps: int) -> None:
+        """Rows of `width` completions and `steps` tokens behind the prompts `rows` (R,)."""
         require_sdpa(model)
         self.model, self.logits, self.width, self.length = model, prompts.logits, width, 0
-        self.counts, self.lengths = prompts.counts, prompts.lengths
+        self.counts, self.lengths = prompts.counts[rows], prompts.lengths[rows]
         self.steps = steps
-        self._layers = [(layer.keys, layer.values) for layer in prompts.cache.layers]
+        self._layers = [(layer.keys[rows], layer.values[rows]) for layer in prompts.cache.layers]
         self._lay_out()
 
     @property
@@ -160,7 +164,7 @@ class SharedPrefix:
 
     def _lay_out(self) -> None:
         room = (self.steps - self.length) * self.width
-        self.cache: Any = Cache(layers=[_Room(keys, values, room) for keys, values in self._layers])
+        self.cache = _cache([_Room(keys, values, room) for keys, values in self._layers])
         self._layers = []
         dtype = self.model.dtype
         own = torch.eye(self.width, dtype=torch.bool, device=self.counts.device)
@@ -213,9 +217,9 @@ class SharedPrefix:
 class RepeatedPrefix:
     """Completions of one length, each in a row of its own behind a copy of its prompt's cache."""
 
-    def __init__(self, model: Any, prompts: Encoded, width: int, steps: int) -> None:
+    def __init__(self, model: Any, prompts: Encoded, rows: Tensor, width: int, steps: int) -> None:
+        """`width` rows behind each of the prompts `rows`, one after the other."""
         self.model, self.logits, self.length = model, prompts.logits, 0
-        rows = torch.arange(len(prompts.lengths), device=prompts.lengths.device)
         rows = rows.repeat_interleave(width)
         self.counts, self.lengths = prompts.counts[rows], prompts.lengths[rows]
         self.cache = copy.deepcopy(prompts.cache)  # the prompt's own serves the next completions
@@ -246,38 +250,24 @@ class RepeatedPrefix:
         self.counts, self.lengths = self.counts[rows], self.lengths[rows]
 
 
-class ScoredPrefix:
-    """Completions known beforehand, read a chunk at a time in the row of their prompt.
+@torch.no_grad()
+def read_behind(
+    model: Any, prompts: Encoded, rows: Tensor, ids: Tensor, places: Tensor, segments: Tensor
+) -> Tensor:
+    """The last states (R, L, d) of packed completions behind the prompts `rows` (R,).
 
-    The cache goes back to the prompt after each chunk.
+    ids, places (positions counted from the end of the prompt) and segments (see `segment_mask`)
+    are (R, L).
     """
-
-    def __init__(self, model: Any, prompts: Encoded, room: int) -> None:
-        require_sdpa(model)
-        self.model, self.room = model, room
-        self.counts, self.lengths = prompts.counts, prompts.lengths
-        self.cache: Any = Cache(
-            layers=[_Room(layer.keys, layer.values, room) for layer in prompts.cache.layers]
-        )
-
-    @torch.no_grad()
-    def read(self, ids: Tensor, places: Tensor, segments: Tensor) -> Tensor:
-        """The states (R, L, d) of packed completions, all (R, L): tokens, positions after the
-        prompt, segments as for `segment_mask`. Fewer rows than before: the last are done with.
-        """
-        rows, width = ids.shape
-        if rows < len(self.lengths):
-            self.counts, self.lengths = self.counts[:rows], self.lengths[:rows]
-            self.cache = Cache(
-                layers=[_Room(x.keys[:rows], x.values[:rows], self.room) for x in self.cache.layers]
-            )
-        out = self.model.base_model(
-            input_ids=ids,
-            attention_mask=segment_mask(segments, dtype=self.model.dtype, prefix=self.counts),
-            position_ids=self.lengths[:, None] + places,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        self.cache.crop(-width)
-        states: Tensor = out.last_hidden_state
-        return states
+    require_sdpa(model)
+    width = ids.shape[1]
+    layers = [_Room(x.keys[rows], x.values[rows], width) for x in prompts.cache.layers]
+    mask = segment_mask(segments, dtype=model.dtype, prefix=prompts.counts[rows])
+    states: Tensor = model.base_model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=prompts.lengths[rows, None] + places,
+        past_key_values=_cache(layers),
+        use_cache=True,
+    ).last_hidden_state
+    return states

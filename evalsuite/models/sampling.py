@@ -11,7 +11,7 @@ The paper divides logits by T + 1e-7 so that T = 0 works; here T = 0 is the argm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +107,7 @@ def sample(
     draw = _Draw(inner, able.linear_head, temperature, top_p)
     drawn = 1 if temperature == 0 else k  # greedy samples are all the same
     width = min(drawn, SIDE_BY_SIDE)
-    limits = _Limits(width, max_new_tokens, None if fixed_length else eos_id)
+    end = None if fixed_length else eos_id
     lengths = [len(prompt.tokens) + width * max_new_tokens for prompt in prompts]
     if not shared:
         lengths = [width * (len(prompt.tokens) + max_new_tokens) for prompt in prompts]
@@ -126,16 +126,19 @@ def sample(
             side=side or default,
             logits=not able.linear_head,
         )
-        parts = [
-            _grow(draw, encoded, noise[:, at : at + width], limits, pad_id, shared)
-            for at in range(0, drawn, width)
-        ]
-        for row, index in enumerate(batch):
-            texts = [text for tokens, _ in parts for text in tokens[row]]
-            scores = [score for _, logprobs in parts for score in logprobs[row]]
-            if drawn < k:
-                texts, scores = [list(texts[0]) for _ in range(k)], [scores[0]] * k
-            out[index] = Samples(prompts[index].id, texts, scores)
+        found: list[list[_Sample]] = [[] for _ in batch]
+        at_once = max(1, max_batch_tokens // lengths[batch[0]])
+        for part in _passes(len(batch), drawn, width, at_once):
+            grown = _grow(
+                draw, encoded, [row for row, _ in part],
+                np.stack([noise[row, at : at + width] for row, at in part]), end, pad_id, shared,
+            )  # fmt: skip
+            for (row, _), several in zip(part, grown, strict=True):
+                found[row] += several
+        for index, several in zip(batch, found, strict=True):
+            several = several if drawn == k else several * k
+            texts = [list(tokens) for tokens, _ in several]
+            out[index] = Samples(prompts[index].id, texts, [logprobs for _, logprobs in several])
         done += len(batch)
         if progress is not None:
             progress(done, len(prompts))
@@ -165,12 +168,22 @@ def _check(
     check_context(model, max(lengths) + max_new_tokens - 1)  # the last token is never fed
 
 
-class _Limits(NamedTuple):
-    """Samples grown side by side, tokens a sample, and the token that ends one (None: none)."""
+_Sample = tuple[list[int], Array]
+"""Tokens and log-probs of one sample."""
 
-    width: int
-    steps: int
-    end: int | None
+
+def _passes(count: int, drawn: int, width: int, at_once: int) -> Iterator[list[tuple[int, int]]]:
+    """Rows (prompt, its first sample) of `width` samples in passes, all prompts before the next.
+
+    The last samples of a prompt may be fewer than `width`: they are not in a pass with others.
+    """
+    for starts in (
+        range(0, drawn - drawn % width, width),
+        range(drawn - drawn % width, drawn, width),
+    ):
+        rows = [(row, at) for at in starts for row in range(count)]
+        for first in range(0, len(rows), at_once):
+            yield rows[first : first + at_once]
 
 
 class _Draw:
@@ -226,36 +239,41 @@ def _nucleus(scaled: Tensor, top_p: float) -> Tensor:
 
 
 def _grow(
-    draw: _Draw, prompts: Encoded, noise: Array, limits: _Limits, pad_id: int, shared: bool
-) -> tuple[list[list[list[int]]], list[list[Array]]]:
-    """Samples of encoded prompts for keys (R, W, T): tokens and log-probs by prompt and sample."""
+    draw: _Draw, prompts: Encoded, chosen: Sequence[int], noise: Array, end: int | None,
+    pad_id: int, shared: bool,
+) -> list[list[_Sample]]:  # fmt: skip
+    """W samples of T tokens behind each of the encoded prompts `chosen`, for keys (R, W, T).
+
+    end: the token after which a sample is not gone on with; None for none.
+    """
     count, width, steps = noise.shape
+    device = prompts.states.device
+    behind = torch.tensor(chosen, device=device)
     tokens = np.full((count * width, steps), pad_id, dtype=np.int64)
     logprobs = np.zeros((count * width, steps), dtype=np.float32)
     lengths = np.full(count * width, steps)
-    first, scores = draw(prompts.states, noise[:, :, 0])
+    first, scores = draw(prompts.states[behind], noise[:, :, 0])
     tokens[:, 0], logprobs[:, 0] = first.reshape(-1), scores.reshape(-1)
     if steps > 1:
-        rows = (SharedPrefix if shared else RepeatedPrefix)(draw.model, prompts, width, steps - 1)
+        kind = SharedPrefix if shared else RepeatedPrefix
+        rows = kind(draw.model, prompts, behind, width, steps - 1)
         grid = np.arange(count * width).reshape(rows.shape)  # which sample, or -1
     for step in range(1, steps):
-        if limits.end is not None:
-            ended = (grid >= 0) & (tokens[grid, step - 1] == limits.end)
+        if end is not None:
+            ended = (grid >= 0) & (tokens[grid, step - 1] == end)
             lengths[grid[ended]] = step
             grid[ended] = -1
         grid = _compacted(rows, grid)
         alive = grid >= 0
         if not alive.any():
             break
-        device = prompts.states.device
         fed = torch.from_numpy(tokens[grid, step - 1]).to(device)
         states = rows.step(fed)[torch.from_numpy(alive).to(device)]
         now = grid[alive]
         new, scores = draw(states, noise.reshape(-1, steps)[now, step, None])
         tokens[now, step], logprobs[now, step] = new[:, 0], scores[:, 0]
     cut = [(tokens[i, :n].tolist(), logprobs[i, :n].copy()) for i, n in enumerate(lengths)]
-    by_prompt = [cut[row * width : (row + 1) * width] for row in range(count)]
-    return [[t for t, _ in row] for row in by_prompt], [[s for _, s in row] for row in by_prompt]
+    return [cut[row * width : (row + 1) * width] for row in range(count)]
 
 
 def _compacted(rows: SharedPrefix | RepeatedPrefix, grid: Array) -> Array:

@@ -29,7 +29,7 @@ from evalsuite.models.packing import (
     require_sdpa,
     token_batches,
 )
-from evalsuite.models.prefix import ScoredPrefix, Side, encode, unwrapped
+from evalsuite.models.prefix import Side, encode, read_behind, unwrapped
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int], object]
@@ -260,9 +260,7 @@ def _many(
         for at in chosen
     ]
     for batch in token_batches(sizes, plan.max_batch_tokens):
-        # Prompts with most chunks first, so that those that are done are the last rows.
-        members = sorted((chosen[i] for i in batch), key=lambda at: -len(split[at]))
-        yield from _batch(plan, groups, members, split, read)
+        yield from _batch(plan, groups, [chosen[i] for i in batch], split, read)
 
 
 def _batch(
@@ -272,7 +270,7 @@ def _batch(
     split: dict[int, list[list[int]]],
     read: _Tokens | _Last,
 ) -> Iterator[_Found]:
-    """Prompts of one batch: encode, then one forward pass for each round of chunks."""
+    """Prompts of one batch: encode them, then read their chunks, as many rows at once as fit."""
     model = unwrapped(plan.model)
     device = next(model.parameters()).device
     encoded = encode(
@@ -282,28 +280,28 @@ def _batch(
     first: dict[tuple[int, int], Array] = {}
     if drop:
         first = _first_tokens(groups, members, encoded.states, read)
-    prefix: ScoredPrefix | None = None
-    for number in range(max(len(split[at]) for at in members)):
-        rows = [(at, split[at][number]) for at in members if number < len(split[at])]
+    every = [(row, part) for row, at in enumerate(members) for part in split[at]]
+    sizes = [
+        encoded.counts.shape[1] + sum(len(groups[members[row]].completions[i]) for i in part)
+        for row, part in every
+    ]
+    for batch in token_batches(sizes, plan.max_batch_tokens):
+        rows = [(members[every[i][0]], every[i][1]) for i in batch]
         chunk = _laid_out(groups, rows, drop, plan.pad_id)
         values = np.empty(0, dtype=np.float32)
         if len(chunk.row):
-            if prefix is None:
-                prefix = ScoredPrefix(model, encoded, chunk.ids.shape[1])
-            ids, places, segments = (
-                torch.from_numpy(x).to(device) for x in (chunk.ids, chunk.places, chunk.segments)
+            prompts = torch.tensor([every[i][0] for i in batch], device=device)
+            ids, places, segments, row, column, targets = (
+                torch.from_numpy(array).to(device) for array in chunk[:6]
             )
-            states = prefix.read(ids, places, segments)
-            at_row, at_column, targets = (
-                torch.from_numpy(x).to(device) for x in (chunk.row, chunk.column, chunk.targets)
-            )
-            values = read.states(states[at_row, at_column], targets).cpu().numpy()
+            states = read_behind(model, encoded, prompts, ids, places, segments)
+            values = read.states(states[row, column], targets).cpu().numpy()
         parts = np.split(values, np.cumsum(chunk.counts)[:-1])
         owners = [(at, i) for at, part in rows for i in part]
         found: _Found = []
-        for (at, i), part in zip(owners, parts, strict=True):
+        for (at, i), values_of in zip(owners, parts, strict=True):
             head = first.get((at, i), np.empty(0, dtype=np.float32))
-            found.append((at, i, np.concatenate([head, part]) if drop else part))
+            found.append((at, i, np.concatenate([head, values_of]) if drop else values_of))
         yield found
 
 

@@ -13,21 +13,8 @@ from typer.testing import CliRunner
 from evalsuite.cli.main import app
 from evalsuite.errors import ConfigError, DataError
 
-WORDS = [
-    "my",
-    "friend",
-    "told",
-    "me",
-    "that",
-    "i",
-    "should",
-    "not",
-    "have",
-    "gone",
-    "there",
-    "last",
-    "week",
-]
+TEXT = "my friend told me that i should not have gone there last week"
+WORDS = TEXT.split()
 
 
 @pytest.fixture
