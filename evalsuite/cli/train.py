@@ -172,12 +172,13 @@ def settings(
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", max_width=24)
     table.add_column(overflow="fold")
-    for key, default, meaning in describe(_settings_of(trainer)):
+    for key, default, meaning in describe(settings_of(trainer)):
         table.add_row(plain(key), plain(default), plain(meaning))
     Console(highlight=False).print(table)
 
 
-def _settings_of(trainer: Trainer) -> type[Any]:
+def settings_of(trainer: Trainer) -> type[Any]:
+    """The dataclass of a trainer's settings."""
     from importlib import import_module
 
     module, name = {
