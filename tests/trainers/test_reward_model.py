@@ -210,6 +210,17 @@ def test_one_row_a_pair_gives_the_gradients_of_two(family: str, policies: dict[s
     assert distance(packed, named) < 1e-5
 
 
+def test_a_pair_is_one_row_where_prompts_are_shared() -> None:
+    engine, pairs = Engine(CPU), examples()
+    for share, n in ((True, 8), (False, 16)):
+        (batch,) = pair_batches(pairs, pad_id=1, engine=engine, share=share)
+        assert batch.rows.input_ids.shape[0] == n
+        assert batch.rows.counts == (1,) * 16
+        assert batch.rows.targets.tolist() == [0] * 16  # read at the EOS
+    # Longest first; targets go with their pairs.
+    assert batch.target.tolist() == pytest.approx([pair.target for pair in pairs[::-1]])
+
+
 def test_one_batch_of_eight_is_eight_of_one(policies: dict[str, Path]) -> None:
     pairs = examples()
     loss, whole, (update, n) = gradients(policies["llama"], pairs, share=True)

@@ -233,6 +233,9 @@ def test_limits_are_nested_and_keep_the_order(prompter: Counting) -> None:
     assert (len(small), len(large)) == (5, 20)
     assert set(small) < set(large)
     assert [id_ for id_ in every if id_ in set(large)] == large
+    # Not the first ones: files are often sorted by batch or day.
+    in_training = [row.id for row in ppo_prompts(data, prompter, held_out=0.3).of(TRAIN)]
+    assert large != in_training[:20]
     assert len(kept[5].of(VALID1)) == 2
     with pytest.raises(ConfigError, match="limit of split train is 0; allowed 1 or more"):
         ppo_prompts(data, prompter, limits={TRAIN: 0})
