@@ -71,6 +71,7 @@ def test_labels_of_one_post_are_one_cluster() -> None:
     table = accuracy_table(pairs(post_id=list("aabbcc")))
     row = value(table, "all", "all", "accuracy")
     assert (row["n"], row["n_clusters"]) == (5, 3)
+    assert set(table["n_clusters"]) == {3}
     assert math.isnan(row["low"])
     assert "3 clusters, 5 needed" in row["method"]
 
