@@ -20,13 +20,17 @@ Triton (CUDA, XPU) and of every position elsewhere, so on a CPU most of the rati
 see what remains. On PPO: TRL computes whole rows of logits everywhere.
 
 Losses of supervised and pair training must agree step by step: same order, same arithmetic, only
-the rounding differs. PPO samples with different noise, so scores and KL are compared over runs.
+the rounding differs. PPO samples with different noise, so the means of its score, KL, entropy and
+value loss over all updates of all runs are compared, by their standard error. (One definition
+differs: a completion that did not end is scored here as if it had, by TRL at its last token; both
+take 1 off. The untrained policy is made such that nine of ten end, see `materials.let_end`.)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -45,11 +49,17 @@ UNITS = {"pairs": "pairs", "sft": "examples", "ppo": "episodes"}
 AGREE = 1e-3
 """Largest difference of a step's loss, nats: rounding, grown over the steps of a run."""
 
+WITHIN = 4
+"""Standard errors by which PPO's numbers may differ; runs draw different samples."""
+
+EOS_CHANCE, MEAN_LENGTH = 0.04, 22
+"""Of a token of PPO's untrained policy, and what follows of 53 tokens: (1 - .96^53) / .04."""
+
 SIZES: dict[str, dict[str, Any]] = {
     "pairs": {"batch": 8, "steps": 6, "warm_up": 2, "rate": 1e-4},
     "sft": {"batch": 4, "steps": 5, "warm_up": 1, "rate": 1e-4},
     "ppo": {"batch": 8, "updates": 3, "warm_up": 1, "rate": 1e-5, "epochs": 4, "micro": 8,
-            "temperature": 0.7, "samples": 1},
+            "temperature": 0.7, "samples": 1, "tokens": 53},
 }  # fmt: skip
 
 
@@ -92,10 +102,13 @@ def run(what: str, args: argparse.Namespace, folder: Path, python: Path) -> raci
     script, _, name = PEERS[what]
     ours = racing.Side("ours", sys.executable, racing.HERE / "ours.py", job)
     peer = racing.Side(name, python, racing.HERE / script, job)
+    completions = f"completions of about {args.completion}"
+    if what == "ppo":
+        completions = f"{job['tokens']} sampled, about {MEAN_LENGTH} of them up to EOS"
     print(
         f"{what}: {args.shape} Llama, vocabulary {job['vocabulary']:,}, prompts of about "
-        f"{args.prompt} tokens, completions of about {args.completion}, {job['batch']} "
-        f"{UNITS[what]} a step, float32, threads: {args.threads}", flush=True,
+        f"{args.prompt} tokens, {completions}, {job['batch']} {UNITS[what]} a step, float32, "
+        f"threads: {args.threads}", flush=True,
     )  # fmt: skip
     seeds = "seed" if what == "ppo" else None
     outcome = racing.race(ours, peer, runs=args.runs, threads=args.threads, vary=seeds)
@@ -122,12 +135,10 @@ def make_job(what: str, args: argparse.Namespace, folder: Path) -> dict[str, Any
         job["batch"] * job.get("steps", job.get("updates", 0)) // job.get("samples", 1)
     )
     job["completions_only"] = args.completions_only
-    policy = folder / f"policy-{args.shape}"
-    if not policy.exists():
-        materials.save_policy(folder, args.shape, args.seed)
-    job |= {"policy": str(policy), "reward": str(folder / f"reward-{args.shape}")}
-    if not Path(job["reward"]).exists():
-        save_reward(job)
+    ends = (EOS_CHANCE, job["temperature"]) if what == "ppo" else None
+    policy = materials.save_policy(folder, args.shape, args.seed, ends)
+    job |= {"policy": str(policy), "reward": f"{policy}-reward"}
+    save_reward(job)
     posts = folder / f"posts-{what}.jsonl"
     lengths = materials.Lengths(args.prompt, args.completion)
     materials.save_posts(posts, 2 * job["examples"] + 100, lengths, args.seed)
@@ -194,17 +205,25 @@ def compare_losses(outcome: racing.Outcome) -> None:
 
 
 def compare_ppo(outcome: racing.Outcome) -> None:
-    """Score, KL and value loss of the last update: means and spreads over runs of other seeds."""
-    for label, a, b in (("score", "reward", "scores"), ("KL", "kl_k1", "kl"),
-                        ("value loss", "value_loss", "value_losses")):  # fmt: skip
-        sides = []
-        for results, key in ((outcome.ours, a), (outcome.peer, b)):
-            last = [result[key][-1] for result in results]
-            spread = statistics.stdev(last) if len(last) > 1 else float("nan")
-            sides.append(f"{statistics.mean(last):.4f} (sd {spread:.4f})")
-        print(f"  {label} of the last update over runs: ours {sides[0]}, TRL {sides[1]}")
+    """Numbers of all updates of all runs: their means must agree within the noise of sampling."""
+    far = []
+    for label, key in (("score", "scores"), ("KL, nats", "kl"), ("entropy, nats", "entropy"),
+                       ("value loss", "value_losses")):  # fmt: skip
+        ours, peer = (
+            [x for result in side for x in result[key]] for side in (outcome.ours, outcome.peer)
+        )
+        spread = math.hypot(*(statistics.stdev(x) / math.sqrt(len(x)) for x in (ours, peer)))
+        apart = statistics.mean(ours) - statistics.mean(peer)
+        print(
+            f"  {label} of an update: ours {statistics.mean(ours):.4f}, TRL "
+            f"{statistics.mean(peer):.4f}; apart {apart:.4f}, its standard error {spread:.4f}"
+        )
+        if abs(apart) > WITHIN * spread:
+            far.append(label)
     worst = max(max(result["mismatch"]) for result in outcome.ours)
     print(f"  log-probs of rollout and training differ by at most {worst:.1e} nats (ours)")
+    if far:
+        sys.exit(f"more than {WITHIN} standard errors apart: {', '.join(far)}")
 
 
 if __name__ == "__main__":

@@ -67,8 +67,13 @@ def save_tokenizer(folder: Path, size: int) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-def save_policy(folder: Path, shape: str, seed: int = 0) -> Path:
-    """A policy of a shape with random weights and its tokenizer, in a folder; returns that."""
+def save_policy(
+    folder: Path, shape: str, seed: int = 0, ends: tuple[float, float] | None = None
+) -> Path:
+    """A policy of a shape with random weights and its tokenizer, in a folder; returns that.
+
+    ends: chance that a token is EOS, and the temperature at which; else it is hardly ever.
+    """
     settings = {"vocab_size": VOCABULARY, **SHAPES[shape]}
     config = LlamaConfig(
         max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None, eos_token_id=1,
@@ -77,11 +82,35 @@ def save_policy(folder: Path, shape: str, seed: int = 0) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
-    place = folder / f"policy-{shape}"
+        if ends:
+            let_end(model, *ends)
+    place = folder / f"policy-{shape}{'-ends' if ends else ''}"
     disable_progress_bar()
     model.save_pretrained(place)
     save_tokenizer(place, config.vocab_size)
     return place
+
+
+@torch.no_grad()
+def let_end(model: Any, chance: float, temperature: float) -> None:
+    """Make EOS about as likely as `chance` everywhere, without any training.
+
+    All embeddings get one direction in common, which the softmax does not see, and all states with
+    them; EOS gets more of it, as much as the wanted chance takes on random tokens.
+    """
+    table = model.get_input_embeddings().weight
+    direction = torch.nn.functional.normalize(torch.randn(table.shape[1]), dim=0)
+    table += table.norm(dim=1).mean() * direction
+    states = model.model(torch.randint(8, len(table), (4, 64))).last_hidden_state.flatten(0, 1)
+    logits, along = states @ table.T, states @ direction
+    low, high = 0.0, 10.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        raised = logits.clone()
+        raised[:, 1] += middle * along
+        found = (raised / temperature).softmax(1)[:, 1].mean()
+        low, high = (middle, high) if found < chance else (low, middle)
+    table[1] += low * direction
 
 
 def draw_groups(

@@ -19,6 +19,8 @@ from evalsuite.models.sampling import Prompt, sample
 from trainers.config import DataConfig, EngineConfig, OptimizerConfig, RunConfig
 
 NEVER = 10**9
+AGREED = ("scores", "kl", "entropy", "value_losses")
+"""Numbers of each PPO update that both sides report."""
 
 
 def quiet() -> RunConfig:
@@ -88,15 +90,21 @@ def train(
     folder = Path(given["scratch"]) / "run"
     before, clock = fresh_memory(), Clock()
     trainer(config, folder)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
     logs: dict[str, list[float]] = {}
-    for row in rows:
+    for row in map(json.loads, lines):
         for key, value in row.items():
             logs.setdefault(key, []).append(value)
+    if "kl_k1" in logs:  # PPO; scores with the penalty, entropy of a completion, as TRL has them
+        ended = zip(logs["reward"], logs["without_eos"], strict=True)
+        logs["scores"] = [reward - share for reward, share in ended]
+        per_token = zip(logs["surprisal"], logs["length"], strict=True)
+        logs["entropy"] = [nats * length for nats, length in per_token]
+        logs |= {"kl": logs["kl_k1"], "value_losses": logs["value_loss"]}
     report(
         **clock.since(given["warm_up"] * per_step), before=before, losses=logs.get("loss"),
-        items=given["batch"] * (steps - given["warm_up"]), optimizer_steps=len(clock.moments),
-        **{key: logs.get(key) for key in ("value_loss", "reward", "kl_k1", "mismatch")},
+        items=given["batch"] * (steps - given["warm_up"]),
+        **{key: logs.get(key) for key in (*AGREED, "mismatch")},
     )  # fmt: skip
 
 

@@ -53,11 +53,10 @@ trainer = PPOTrainer(
 )  # fmt: skip
 before, clock = fresh_memory(), Clock()
 trainer.train()
-steps = len(clock.moments)
-per_update = steps // given["updates"]
+per_update = len(clock.moments) // given["updates"]
 logs = [entry for entry in trainer.state.log_history if "objective/kl" in entry]
 report(
-    **clock.since(per_update * given["warm_up"]), before=before, optimizer_steps=steps,
+    **clock.since(per_update * given["warm_up"]), before=before,
     items=given["batch"] * (given["updates"] - given["warm_up"]),
     value_losses=[entry["loss/value_avg"] for entry in logs],
     scores=[entry["objective/scores"] for entry in logs],
