@@ -80,6 +80,12 @@ def test_a_damaged_one_is_passed_over_and_swept(tmp_path: Path, damage: Any, nam
     assert names(tmp_path) == ["step-000001"]
 
 
+def test_a_file_of_another_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = put(tmp_path, 2)
+    saved.save_file({"w": torch.zeros(2)}, path / "policy.safetensors")
+    assert saved.newest(tmp_path) is None
+
+
 def test_leftovers_of_killed_writes_are_swept(tmp_path: Path) -> None:
     put(tmp_path, 1)
     for name in (".step-000002.partial", ".step-000001.old"):
