@@ -43,9 +43,11 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -67,6 +69,8 @@ from trainers.losses import pairwise_loss
 from trainers.resume import MODEL, Run
 from trainers.reward_data import PairData, PairDataConfig, in_words, read_data, resolved_format
 from trainers.reward_report import (
+    ACCURACY,
+    PAIRS,
     accuracy_in_words,
     closing_numbers,
     reference_shift,
@@ -137,7 +141,8 @@ def train_reward_model(
     """Train one reward model, or one a seed of which the best is kept; returns its checkpoint.
 
     folder: gets config.json, metrics.jsonl, checkpoints/, model/, accuracy.csv and pairs.parquet
-    (of one seed below `seed-N` where there are several, with seeds.csv beside them).
+    (where there are several seeds, each has its own below `seed-N`, seeds.csv compares them, and
+    the last three are the best one's).
 
     Raises before any work what can be known before it: ModelError (the policy), DataError (no pair
     to train or validate on), ConfigError (settings), TrainingError (the folder).
@@ -313,7 +318,7 @@ def _closing(config: RewardModelConfig, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def keep_best(config: RewardModelConfig, folder: Path) -> Path:
-    """Copy the best seed's checkpoint to `model`, and write seeds.csv; returns the copy's folder.
+    """Copy the best seed's checkpoint and report, and write seeds.csv; returns the checkpoint.
 
     Best: highest accuracy of the kind that `select_on` names; of equals the lower validation loss,
     then the first. All seeds stay where they are, as members for an ensemble.
@@ -331,6 +336,9 @@ def keep_best(config: RewardModelConfig, folder: Path) -> Path:
     best = min(found, key=rank)
     table = pd.DataFrame([{"seed": n, "best": n == best, **row} for n, row in found.items()])
     write_atomically(folder / SEEDS, lambda temporary: table.to_csv(temporary, index=False))
+    for name in (ACCURACY, PAIRS):
+        source = folder / f"seed-{best}" / name
+        write_atomically(folder / name, partial(shutil.copyfile, source))
     copy_folder(folder / f"seed-{best}" / MODEL, folder / MODEL)
     write_json(folder / FINISHED, {"seed": best, **found[best]})
     return folder / MODEL

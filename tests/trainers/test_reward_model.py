@@ -389,6 +389,8 @@ def test_the_best_seed_by_hand(tmp_path: Path) -> None:
         folder = tmp_path / f"seed-{seed}"
         (folder / "model").mkdir(parents=True)
         (folder / "model" / "name").write_text(str(seed))
+        for name in ("accuracy.csv", "pairs.parquet"):
+            (folder / name).write_text(f"{name} {seed}")
         closing = {
             "validation_accuracy": every, "high_confidence_accuracy": sure,
             "validation_loss": loss, "seconds": 1.0,
@@ -398,6 +400,8 @@ def test_the_best_seed_by_hand(tmp_path: Path) -> None:
     # 2 and 3 agree with as many labels; 3 has the lower loss.
     assert (keep_best(settings, tmp_path) / "name").read_text() == "3"
     assert json.loads((tmp_path / "finished.json").read_text())["seed"] == 3
+    assert (tmp_path / "accuracy.csv").read_text() == "accuracy.csv 3"
+    assert (tmp_path / "pairs.parquet").read_text() == "pairs.parquet 3"
     sure = replace(settings, select_on="high_confidence")
     assert (keep_best(sure, tmp_path) / "name").read_text() == "1"
 
