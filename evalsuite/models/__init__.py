@@ -12,8 +12,11 @@ load torch and transformers, so commands import them inside their functions.
     fetch.py        a small pretrained model from the package index, where no hub answers
     prompts.py      the one place that renders a prompt
     packing.py      a prompt and its completions as rows, and the modules that read them
+    prefix.py       a prompt's keys and values, computed once for all its completions
     scoring.py      log-probabilities and rewards of completions
+    noise.py        the noise of sampling, by hash
     sampling.py     K samples a prompt
+    parquet.py      samples and scores on file, block by block
     rewards.py      what is optimised: reward models, ensembles, text metrics
     bases/          tiny Llamas of three sizes, pretrained on the simulated world's posts
 """
