@@ -68,9 +68,7 @@ def test_batches_follow_the_permutation_of_their_pass() -> None:
     first = np.random.default_rng([3, 0]).permutation(5).tolist()
     second = np.random.default_rng([3, 1]).permutation(5).tolist()
     row = first + second
-    got = [
-        batch_indices(step, examples=5, batch_size=3, epochs=2, seed=3) for step in range(1, 5)
-    ]
+    got = [batch_indices(step, examples=5, batch_size=3, epochs=2, seed=3) for step in range(1, 5)]
     assert got == [row[0:3], row[3:6], row[6:9], row[9:10]]
 
 
