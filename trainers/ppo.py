@@ -236,7 +236,7 @@ def optimise(
                     learning_rate=rates["value_learning_rate"], filler=filler,
                 )  # fmt: skip
                 seen.add(update.sums, count, value_grad_norm=update.grad_norm)
-    return seen.numbers(config) | rates
+    return seen.numbers() | rates
 
 
 def minibatch(

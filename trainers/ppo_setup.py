@@ -44,13 +44,6 @@ MISMATCH = {torch.float32: 1e-3, torch.bfloat16: 1.0}
 
 
 @dataclass(frozen=True)
-class LinearConfig(OptimizerConfig):
-    """AdamW with linear decay to 0; fields of `OptimizerConfig`."""
-
-    schedule: Literal["cosine", "linear", "constant"] = "linear"
-
-
-@dataclass(frozen=True)
 class PPOConfig:
     """PPO against a reward.
 
@@ -124,7 +117,7 @@ class PPOConfig:
     evaluate_prompts: int = 256
     evaluate_temperature: float = 0.0
     seed: int = 0
-    optimizer: LinearConfig = field(default_factory=LinearConfig)
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(schedule="linear"))
     engine: EngineConfig = field(default_factory=EngineConfig)
     run: RunConfig = field(default_factory=RunConfig)
 

@@ -114,7 +114,7 @@ class Seen:
                 "be of one temperature, precision and mask"
             )
 
-    def numbers(self, config: PPOConfig) -> dict[str, float]:
+    def numbers(self) -> dict[str, float]:
         """Means over the tokens of all minibatches, ratio extremes, mean norms."""
         out = {
             name: sum(value for value, _ in parts) / sum(count for _, count in parts)
@@ -126,7 +126,7 @@ class Seen:
             both = torch.stack(self._ratios)
             least, most = float(-both[:, 0].min()), float(both[:, 1].max())
         out["ratio_min"] = math.exp(-self._engine.maximum(least))
-        out["ratio_max"] = math.exp(self._engine.maximum(most))
+        out["ratio_max"] = math.exp(min(self._engine.maximum(most), 700.0))
         return out
 
 
