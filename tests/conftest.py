@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ import hypothesis
 import numpy as np
 import pytest
 import rich.style  # noqa: F401 - draws from random's global generator when first imported
+
+# Two workers on two cores: threads beside them only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A loaded machine is not a bug: tests never time.
 hypothesis.settings.register_profile("evalsuite", deadline=None)

@@ -21,6 +21,7 @@ tests/trainers/test_processes.py (two processes over gloo).
 from __future__ import annotations
 
 import copy
+import datetime
 import math
 import os
 import resource
@@ -34,7 +35,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -100,7 +101,8 @@ class Engine:
             checkpoint_activations(module)
         replica = None
         if self.sharded:
-            replica = copy.deepcopy(module).requires_grad_(False)
+            # In the precision that the shards run in: sampled log-probs are those of training.
+            replica = copy.deepcopy(module).to(self.precision).requires_grad_(False)
             shard(module, self.device, self.precision)
             wrapped = module
         else:
@@ -114,9 +116,16 @@ class Engine:
     def place(self, module: nn.Module) -> nn.Module:
         """A frozen module (a KL anchor, a reward model) on this process's device, in eval mode.
 
-        Weights in bfloat16 where activations are: they are not summed up over updates.
+        Weights as those that are sampled from: float32, or in the precision of the shards. A KL
+        anchor in another precision than the policy would be some way off before any update.
         """
-        return module.to(self.device, self.precision).eval().requires_grad_(False)
+        dtype = self.frozen_dtype
+        return module.to(self.device, dtype).eval().requires_grad_(False)
+
+    @property
+    def frozen_dtype(self) -> torch.dtype:
+        """Dtype of the weights of modules that are not trained."""
+        return self.precision if self.sharded else torch.float32
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Activations in `precision` within; nothing to do in float32."""
@@ -177,7 +186,8 @@ class Engine:
             batch = micro_batches[number] if real else self._spare(micro_batches, filler)
             with self._synchronised(trainable, number == rounds - 1), self.autocast():
                 total, sums = loss(batch)
-                (total * (scale if real else 0.0)).backward()  # type: ignore[no-untyped-call]
+                with self._without_autocast():  # else the backward pass is cast once more
+                    (total * (scale if real else 0.0)).backward()  # type: ignore[no-untyped-call]
             plain = {k: v.detach() if isinstance(v, Tensor) else v for k, v in sums.items()}
             (kept if real else zero).append(plain)
         norm = self.clip(trainable)
@@ -201,16 +211,18 @@ class Engine:
         return float(whole)
 
     def _synchronised(self, trainable: Trainable, last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel with the last micro-batch only."""
-        if self.processes == 1:
-            return nullcontext()
-        if self.sharded:
-            module: Any = trainable.module
-            module.set_requires_gradient_sync(last)
+        """Gradients travel with the last micro-batch only; where they are split, with each.
+
+        Kept back, they would lie whole and in float32 on every process.
+        """
+        if self.processes == 1 or self.sharded:
             return nullcontext()
         wrapped: Any = trainable.module
         context: AbstractContextManager[Any] = nullcontext() if last else wrapped.no_sync()
         return context
+
+    def _without_autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, enabled=False)
 
     def _spare(self, micro_batches: Sequence[T], filler: T | None) -> T:
         if micro_batches:
@@ -385,7 +397,11 @@ def _accelerator(cpu: bool, precision: torch.dtype) -> Any:
             mixed_precision="bf16" if precision is torch.bfloat16 else "no",
             kwargs_handlers=[
                 # Buffers are constants here; sending them would be a collective in each forward.
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+                DistributedDataParallelKwargs(
+                    broadcast_buffers=False, gradient_as_bucket_view=True
+                ),
+                # The others wait while one process writes a checkpoint, of hundreds of GB perhaps.
+                InitProcessGroupKwargs(timeout=datetime.timedelta(hours=2)),
             ],
         )
 

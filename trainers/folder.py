@@ -23,8 +23,10 @@ from evalsuite.tables import Source, write_atomically
 
 CONFIG, FINISHED, LOCK = "config.json", "finished.json", ".lock"
 
-HARMLESS = "run."
-"""Settings that may differ on resume: they change no number."""
+HARMLESS = (
+    "run.", "rollout_batch_tokens", "engine.micro_batch_tokens", "engine.gradient_checkpointing",
+)  # fmt: skip
+"""Settings that may differ on resume: they change no number, those of memory its last bits only."""
 
 
 def check_folder(folder: str | Path, config: Any, *, kind: str, resume: bool) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -24,7 +25,7 @@ from evalsuite.models.checkpoints import (
     new_reward_model,
 )
 from evalsuite.models.packing import PolicyAndValue, PolicyModel, ScalarModel
-from evalsuite.models.prompts import Prompter
+from evalsuite.models.prompts import Prompter, same_rendering
 from evalsuite.models.rewards import (
     ENSEMBLE,
     EnsembleReward,
@@ -75,7 +76,8 @@ class PPOConfig:
         "subtract" the penalty from it, or "none".
     missing_eos_penalty: in units of the reward.
     max_mismatch: largest difference allowed between a log-prob of the rollout and the same in
-        training before any step, nats; null is 1e-3 in float32 and 1 in bfloat16.
+        training before any step, nats, and ten times what is allowed of the mean; null is 1e-3
+        in float32 and 1 in bfloat16.
     max_kl: mean KL of a completion, nats, past which the run stops.
     min_entropy: nats a token below which it stops.
     evaluate_every: updates between evaluations on the validation splits; 0 for none.
@@ -208,15 +210,18 @@ def set_up(config: PPOConfig, engine: Engine) -> Setup:
         loaded.tokenizer, settings.prompt_format, max_prompt_tokens=settings.max_prompt_tokens,
         max_completion_tokens=settings.max_completion_tokens,
     )  # fmt: skip
+    same_rendering(prompter.format, loaded.info.prompt_format, loaded.name)
     longest = prompter.max_prompt_tokens + prompter.max_completion_tokens
     check_context(loaded.model, longest, loaded.name)
     reward = parse_reward(
-        config.reward, policy=prompter, device=engine.device, dtype=engine.precision,
+        config.reward, policy=prompter, device=engine.device, dtype=engine.frozen_dtype,
         max_batch_tokens=config.rollout_batch_tokens,
     )  # fmt: skip
     tables = load(settings.paths, format=settings.format)
     examples = ppo_prompts(tables, prompter, held_out=settings.held_out, limits=settings.limits)
     train = examples.of(*settings.train_splits)
+    for member in reward_models(reward):
+        check_reward_model(member, train, prompter.max_completion_tokens)
     validation = [e for e in examples.rows if e.split in settings.validation_splits]
     ref_policy = engine.place(PolicyModel(copy.deepcopy(loaded.model)))
     assert isinstance(ref_policy, PolicyModel)
@@ -258,6 +263,29 @@ def value_network(config: PPOConfig, reward: Reward, policy: Loaded, longest: in
         )
     check_context(found.model, longest, what)
     return found
+
+
+LONGEST = 64
+"""Posts, the longest by characters, that a reward model's context is held against."""
+
+
+def check_reward_model(
+    member: ModelReward, prompts: Sequence[PromptExample], completion: int
+) -> None:
+    """Refuse a reward model that the longest posts do not fit into; it renders its own prompts.
+
+    completion: tokens of the policy's longest completion.
+    """
+    longest = sorted(prompts, key=lambda e: (-len(e.post.text), e.id))[:LONGEST]
+    tokens = max(len(member.prompter_of(e.post).prompt(e.post)) for e in longest)
+    check_context(member.model.model, tokens + completion, f"reward model {member.name}")
+
+
+def reward_models(reward: Reward) -> list[ModelReward]:
+    """The reward models that a reward asks."""
+    if isinstance(reward, EnsembleReward):
+        return [found for member in reward.members for found in reward_models(member)]
+    return [reward] if isinstance(reward, ModelReward) else []
 
 
 def reward_model_of(spec: str | tuple[str, ...], reward: Reward) -> str | None:

@@ -107,11 +107,11 @@ class Seen:
         self._norms["mismatch_max"] = [worst]
         allowed = config.max_mismatch
         allowed = MISMATCH[self._engine.precision] if allowed is None else allowed
-        if not worst <= allowed:
+        if not (worst <= allowed and mean <= allowed / 10):
             raise DivergedError(
                 f"log-probs of the rollout and of training differ by {worst:.3g} nats at a token "
-                f"(mean {mean:.3g}) before any step; allowed max_mismatch, {allowed:g}: both must "
-                "be of one temperature, precision and mask"
+                f"(mean {mean:.3g}) before any step; allowed max_mismatch, {allowed:g}, and a "
+                "tenth of it on average: both must be of one temperature, precision and mask"
             )
 
     def numbers(self) -> dict[str, float]:

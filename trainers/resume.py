@@ -164,7 +164,8 @@ class Run:
         self.engine.on_main(lambda: write_json(self.folder / FINISHED, closing))
         self.finished = True
         self._unlock()
-        self.say(f"{self.folder}: finished, {self.step} steps")
+        numbers = [f"{k} {v:.4g}" for k, v in closing.items() if isinstance(v, float)]
+        self.say(f"{self.folder}: finished, {self.step} steps; {', '.join(numbers)}")
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pandas as pd
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError, DataError
 from evalsuite.models.checkpoints import Loaded, check_context
-from evalsuite.models.prompts import Prompter
+from evalsuite.models.prompts import Prompter, same_rendering
 from evalsuite.tables import Source, Tables
 from trainers.config import DataConfig
 from trainers.sequences import PairExample, SFTExample, pair_examples, sft_examples
@@ -78,6 +78,7 @@ def read_data(
     for domain in pd.concat([t.posts["domain"] for t in (tables, *others.values())]).unique():
         name = settings.domain_formats.get(domain)
         prompters[domain] = _prompter(settings, loaded, name, longest) if name else prompter
+    same_rendering(prompter.format, loaded.info.prompt_format, loaded.name)
     for one in (prompter, *prompters.values()):
         check_context(loaded.model, one.max_prompt_tokens + longest, loaded.name)
     pairs = pair_examples(tables, prompters, held_out=settings.held_out, limits=settings.limits)

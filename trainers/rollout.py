@@ -20,10 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evalsuite.errors import DataError
 from evalsuite.models.packing import (
     Group,
     PolicyAndValue,
     PolicyModel,
+    apply_head,
     hidden_states,
     pack,
     token_batches,
@@ -32,7 +34,7 @@ from evalsuite.models.prompts import Prompter
 from evalsuite.models.rewards import Reward, RewardRequest
 from evalsuite.models.sampling import Prompt, Samples, sample
 from evalsuite.models.scoring import completion_logprobs
-from trainers.engine import Engine, Trainable
+from trainers.engine import DivergedError, Engine, Trainable
 from trainers.sequences import PromptExample
 
 Floats = NDArray[np.float32]
@@ -187,8 +189,7 @@ def collect(
         for e, group in zip(asked, groups, strict=True)
         for c in group.completions
     ]
-    rewards = actors.reward(requests) if mine else np.empty(0)
-    rewards = rewards.reshape(-1, samples)
+    rewards = _rewards(engine, actors.reward, requests).reshape(-1, samples)
     parts = engine.gather(
         [
             (i, groups[at], requests[at * samples : (at + 1) * samples], drawn[at].logprobs,
@@ -197,6 +198,19 @@ def collect(
         ]
     )  # fmt: skip
     return _assemble(sorted(parts, key=lambda part: part[0]), prompter.eos_id)
+
+
+def _rewards(engine: Engine, reward: Reward, requests: Sequence[RewardRequest]) -> Any:
+    """Rewards of this process's completions; one that is undefined stops all processes."""
+    found, problem = np.empty(0), None
+    try:
+        found = reward(requests) if requests else found
+    except DataError as error:
+        problem = str(error)
+    problems = [text for text in engine.gather([problem]) if text is not None]
+    if problems:
+        raise DivergedError(f"the reward of a completion is undefined: {problems[0]}")
+    return found
 
 
 @torch.no_grad()
@@ -221,7 +235,7 @@ def state_values(
             device=next(model.parameters()).device, dtype=dtype,
         )  # fmt: skip
         if isinstance(model, PolicyAndValue):
-            read = model.value(hidden_states(model.model, packed))[:, 0]  # no logits for this
+            read = apply_head(model.value, hidden_states(model.model, packed))[:, 0]  # no logits
         else:
             read = model(packed)
         parts = packed.split((read.float() - shift).cpu())

@@ -359,7 +359,10 @@ def utility(
 
     texts = [text for path in summaries for text in read_texts(path, posts_file)]
     table = utility_table(utility_by_post(World(world_seed), texts), against=against)
-    shown = Table("policy", "measure", "against", "value", "SE", "95% interval", "posts")
+    shown = Table()
+    for name in ("policy", "measure", "against", "value", "SE", "95% interval", "posts"):
+        shown.add_column(name, overflow="fold" if name in ("policy", "against") else "ellipsis",
+                         no_wrap=name not in ("policy", "against"))  # fmt: skip
     for row in table.to_dict("records"):
         numbers = f"{row['low']:.3f} to {row['high']:.3f}"
         value, se = f"{row['value']:.3f}", f"{row['se']:.3f}"

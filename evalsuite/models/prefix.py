@@ -94,6 +94,11 @@ def encode(
         "past_key_values": cache,
     }
     out = _last(model, logits, inputs)
+    if torch.is_autocast_enabled(device.type):  # rotary positions leave keys in float32
+        low = torch.get_autocast_dtype(device.type)
+        every: list[Any] = list(cache.layers)
+        for layer in every:
+            layer.keys, layer.values = layer.keys.to(low), layer.values.to(low)
     tokens = torch.from_numpy(lengths).to(device)
     ends = torch.full_like(tokens, out.shape[1] - 1) if side == "left" else tokens - 1
     states = out[torch.arange(len(prompts), device=device), ends]
@@ -164,8 +169,10 @@ class SharedPrefix:
 
     def _lay_out(self) -> None:
         room = (self.steps - self.length) * self.width
-        self.cache = _cache([_Room(keys, values, room) for keys, values in self._layers])
-        self._layers = []
+        layers = []
+        while self._layers:  # one at a time: the old and the new need not both be whole
+            layers.append(_Room(*self._layers.pop(0), room))
+        self.cache = _cache(layers)
         dtype = self.model.dtype
         own = torch.eye(self.width, dtype=torch.bool, device=self.counts.device)
         seen = torch.cat(

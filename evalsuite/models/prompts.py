@@ -115,6 +115,24 @@ def prompt_format(value: PromptFormat | str | Mapping[str, Any]) -> PromptFormat
         ) from None
 
 
+def same_rendering(asked: PromptFormat, trained: Mapping[str, Any] | None, name: str) -> None:
+    """Refuse to go on from a checkpoint with prompts that it was not trained on.
+
+    trained: the format in the checkpoint's record, None where it has none. Lengths may differ.
+    Raises ConfigError naming the part that does.
+    """
+    if trained is None:
+        return
+    known = prompt_format(trained)
+    for part in ("template", "completion_prefix", "stop"):
+        ours, theirs = getattr(asked, part), getattr(known, part)
+        if ours != theirs:
+            raise ConfigError(
+                f"{part} of the prompt format is {shown(ours)}; allowed that which {name} was "
+                f"trained with, {shown(theirs)} (data.prompt_format)"
+            )
+
+
 class Prompter:
     """Posts to prompts, summaries to completions, tokens back to text, for one tokenizer.
 

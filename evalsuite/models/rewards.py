@@ -164,14 +164,15 @@ class ModelReward:
             completion = tuple(self._completion(request))
             place = members[group].setdefault(completion, len(members[group]))
             places.append((group, place))
-        rendered = [self._prompter(post).prompt(post) for post in prompts]
+        rendered = [self.prompter_of(post).prompt(post) for post in prompts]
         return [Group(p, list(c)) for p, c in zip(rendered, members, strict=True)], places
 
-    def _prompter(self, post: Post) -> Prompter:
+    def prompter_of(self, post: Post) -> Prompter:
+        """The prompter of posts of this one's domain."""
         return self.domains.get(post.domain, self.prompter)
 
     def _completion(self, request: RewardRequest) -> list[int]:
-        prompter = self._prompter(request.post)
+        prompter = self.prompter_of(request.post)
         if request.completion is None or not self.uses_tokens:
             return prompter.completion(request.summary)
         tokens, eos = list(request.completion), prompter.eos_id

@@ -21,7 +21,7 @@ from torch import Tensor
 from evalsuite.errors import ConfigError
 from evalsuite.models.limits import check_context
 from evalsuite.models.noise import gumbel, keys
-from evalsuite.models.packing import token_batches, try_out
+from evalsuite.models.packing import apply_head, token_batches, try_out
 from evalsuite.models.prefix import (
     Encoded,
     RepeatedPrefix,
@@ -203,7 +203,7 @@ class _Draw:
         logprobs = torch.empty(noise.shape, device=states.device)
         for start in range(0, len(states), size):
             part = slice(start, start + size)
-            logits = head(states[part]) if self.linear else states[part]
+            logits = apply_head(head, states[part]) if self.linear else states[part]
             for draw in range(noise.shape[1]):
                 tokens[part, draw], logprobs[part, draw] = pick(
                     logits, keyed[part, draw], temperature=self.temperature, top_p=self.top_p

@@ -25,6 +25,7 @@ from evalsuite.models.packing import (
     Group,
     PolicyModel,
     ScalarModel,
+    apply_head,
     pack,
     require_sdpa,
     token_batches,
@@ -138,7 +139,7 @@ class _Tokens:
         size = max(1, MAX_LOGITS // head.weight.shape[0])
         parts = []
         for part, wanted in zip(torch.split(states, size), torch.split(targets, size), strict=True):
-            logits = head(part).float() / self.temperature
+            logits = apply_head(head, part) / self.temperature
             chosen = logits.gather(1, wanted.reshape(len(part), -1)).reshape(wanted.shape)
             whole = logits.logsumexp(dim=-1)
             parts.append(chosen - (whole if wanted.dim() == 1 else whole[:, None]))

@@ -222,6 +222,20 @@ def test_other_kernels_are_refused_aloud(caplog: pytest.LogCaptureFixture) -> No
         wrapped(pack(GROUPS, pad_id=0, read="tokens"))
 
 
+def test_heads_are_float32_whatever_activations_are() -> None:
+    wrapped = scalar("llama")
+    batch = pack(GROUPS[:1], pad_id=0, read="last")
+    head = torch.nn.Linear(32, 1, bias=True)
+    states = torch.linspace(-3, 3, 64).reshape(2, 32)
+    wanted = torch.nn.functional.linear(states, head.weight, head.bias)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert packing.apply_head(head, states).equal(wanted)
+        found = wrapped(batch)
+        states = packing.hidden_states(wrapped.model, batch)
+    assert found.dtype is torch.float32
+    assert found.equal(states.float() @ wrapped.model.score.weight[0])
+
+
 def test_sliding_windows_and_capped_logits_are_found_out() -> None:
     mistral = tf.MistralConfig(
         vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=1,

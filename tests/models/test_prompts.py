@@ -23,6 +23,7 @@ from evalsuite.models.prompts import (
     Prompter,
     PromptFormat,
     prompt_format,
+    same_rendering,
 )
 from evalsuite.records import Post
 
@@ -323,3 +324,11 @@ def test_long_posts_bring_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         Prompter(tokenizer, "tldr").prompt(Post(" ".join(CORPUS), title="t", section="s"))
     assert not caplog.records
+
+
+def test_a_checkpoint_goes_on_with_the_prompts_it_was_trained_on() -> None:
+    trained = dataclasses.asdict(FORMATS["tldr"])
+    same_rendering(FORMATS["tldr_reward"], trained, "runs/sft")  # lengths alone differ
+    same_rendering(FORMATS["cnndm"], None, "a base model")
+    with pytest.raises(ConfigError, match=r"template of the prompt format is .* runs/sft was trai"):
+        same_rendering(FORMATS["cnndm"], trained, "runs/sft")

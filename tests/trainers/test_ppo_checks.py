@@ -19,7 +19,13 @@ from evalsuite.models.checkpoints import load_policy, load_scalar, new_reward_mo
 from trainers import ppo, rollout
 from trainers.engine import DivergedError, Engine
 from trainers.ppo import train_ppo
-from trainers.ppo_setup import PPOConfig, reward_model_of, set_up, value_network
+from trainers.ppo_setup import (
+    PPOConfig,
+    check_reward_model,
+    reward_model_of,
+    set_up,
+    value_network,
+)
 from trainers.ppo_watch import check
 
 
@@ -217,7 +223,7 @@ def test_a_mismatch_of_rollout_and_training_stops(start, tmp_path, monkeypatch):
     stops(
         config_of(start), tmp_path / "run",
         r"differ by [\d.]+ nats at a token \(mean [\d.]+\) before any step; allowed max_mismatch, "
-        r"0\.001: both must be of one temperature",
+        r"0\.001, and a tenth of it on average: both must be of one temperature",
     )  # fmt: skip
     found = train_ppo(config_of(start, "max_mismatch=5"), tmp_path / "allowed")
     assert found.is_dir()
@@ -259,7 +265,7 @@ def test_a_reward_that_is_no_number_stops_with_its_summary(start, tmp_path, monk
     module: Any = types.ModuleType("ppo_bad_rewards")
     module.bad = lambda request: float("nan")
     monkeypatch.setitem(sys.modules, "ppo_bad_rewards", module)
-    with pytest.raises(DataError, match=r"is undefined for .* it gives nan"):
+    with pytest.raises(DivergedError, match=r"reward of a completion is undefined: .* gives nan"):
         train_ppo(config_of(start, "reward=call:ppo_bad_rewards:bad"), tmp_path / "run")
 
 
@@ -268,6 +274,15 @@ def test_a_folder_in_use_is_refused_before_models_are_loaded(start, tmp_path):
     (tmp_path / "run" / "other.txt").write_text("mine")
     with pytest.raises(TrainingError, match=r"holds 'other\.txt' and no run"):
         train_ppo(config_of(start, "model=/nowhere"), tmp_path / "run")
+
+
+def test_a_reward_model_too_short_for_the_posts_is_refused_before_work(start):
+    config = config_of(start, f"reward={start / 'rm'}")
+    setup = set_up(config, Engine(config.engine))
+    reward: Any = setup.actors.reward
+    reward.model.model.config.max_position_embeddings = 20
+    with pytest.raises(ModelError, match=r"reward model .*: prompt and completion take up to"):
+        check_reward_model(reward, setup.train, 16)
 
 
 def test_names_of_reward_models_in_a_setting(start):
