@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
+from evalsuite.config import as_dict
 from evalsuite.errors import ConfigError
 from evalsuite.records import shown
 
@@ -185,6 +186,27 @@ def require(name: str, value: float, *, low: float, high: float = math.inf) -> N
     if not low <= value <= high:  # NaN is in no range
         allowed = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
         raise ConfigError(f"{name} is {shown(value)}; allowed {allowed}")
+
+
+ABSOLUTE = re.compile(r"(?<![\w.~-])/[^\s,]+")
+
+
+def portable(config: Any) -> dict[str, Any]:
+    """Settings as plain data for a checkpoint's record, which travels: of an absolute path the last
+    two parts. What was written relative, and ids of the hub, stay.
+    """
+
+    def last_two(found: re.Match[str]) -> str:
+        return "/".join(found[0].strip("/").split("/")[-2:])
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cut(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [cut(inner) for inner in value]
+        return ABSOLUTE.sub(last_two, value) if isinstance(value, str) else value
+
+    return {key: cut(value) for key, value in as_dict(config).items()}
 
 
 def expand(cls: type[Any], overrides: Iterable[str]) -> list[str]:

@@ -56,10 +56,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evalsuite.config import as_dict
 from evalsuite.models.checkpoints import made_here, save
 from evalsuite.models.packing import Packed, pack
 from trainers import losses, saved
+from trainers.config import portable
 from trainers.engine import DivergedError, Engine
 from trainers.folder import check_folder
 from trainers.ppo_setup import PPOConfig, Setup, in_words, set_up
@@ -341,7 +341,7 @@ def _write(
 ) -> None:  # fmt: skip
     loaded = setup.loaded
     info = made_here(
-        "policy", config=as_dict(config), seed=config.seed, sources=setup.tables.sources,
+        "policy", config=portable(config), seed=config.seed, sources=setup.tables.sources,
         parent=loaded.info, parent_name=loaded.name, step=step, metrics=closing,
         prompt_format=resolved_format(setup.actors.prompter),
     )  # fmt: skip

@@ -55,14 +55,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from evalsuite.config import as_dict
 from evalsuite.errors import ConfigError
 from evalsuite.models.checkpoints import new_reward_model, save
 from evalsuite.models.packing import Group, Packed, ScalarModel, pack, token_batches
 from evalsuite.models.rewards import DOMAIN_FORMATS
 from evalsuite.records import content_id
 from evalsuite.tables import write_atomically
-from trainers.config import EngineConfig, OptimizerConfig, RunConfig, SweepConfig, require
+from trainers.config import (
+    EngineConfig,
+    OptimizerConfig,
+    RunConfig,
+    SweepConfig,
+    portable,
+    require,
+)
 from trainers.engine import Engine, Trainable
 from trainers.folder import FINISHED, begin, check_folder, write_json
 from trainers.losses import pairwise_loss
@@ -240,7 +246,7 @@ def _train(
 
     def write() -> None:
         info = loaded.info.replace(
-            config=_portable(config, loaded.name), seed=config.seed, step=total, reward_shift=shift,
+            config=portable(config), seed=config.seed, step=total, reward_shift=shift,
             data=[dataclasses.asdict(source) for source in data.sources],
             prompt_format=resolved_format(data.prompter), metrics=closing,
             more={DOMAIN_FORMATS: {
@@ -351,13 +357,6 @@ def _required(model: str) -> str:
             "world-small, or a hub name"
         )
     return model
-
-
-def _portable(config: RewardModelConfig, model: str) -> dict[str, Any]:
-    """The settings for a checkpoint's record: names without the folders of this machine."""
-    plain = as_dict(config)
-    plain["data"]["paths"] = [Path(path).name for path in config.data.paths]
-    return plain | {"model": model}
 
 
 def _sample(pairs: Sequence[PairExample], most: int) -> list[PairExample]:

@@ -35,7 +35,6 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from evalsuite.config import as_dict
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError
 from evalsuite.metrics import rouge
@@ -50,6 +49,7 @@ from trainers.config import (
     OptimizerConfig,
     RunConfig,
     SweepConfig,
+    portable,
     require,
 )
 from trainers.engine import Engine, Trainable
@@ -295,7 +295,7 @@ def write_model(
         max_completion_tokens=data.prompter.max_completion_tokens,
     )
     info = made_here(
-        "policy", config=as_dict(config), seed=config.seed, sources=data.tables.sources,
+        "policy", config=portable(config), seed=config.seed, sources=data.tables.sources,
         parent=loaded.info, parent_name=loaded.name, prompt_format=dataclasses.asdict(used),
         step=run.step, metrics=run.state["validation"],
     )  # fmt: skip

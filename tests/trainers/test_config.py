@@ -16,6 +16,7 @@ from trainers.config import (
     SweepConfig,
     describe,
     expand,
+    portable,
     require,
 )
 
@@ -88,3 +89,18 @@ def test_settings_are_described_with_their_defaults() -> None:
     assert rows["second.learning_rate"] == ("0.5", "the highest.")
     assert rows["data.limits"][0] == "{}"
     assert all(meaning for _, meaning in rows.values())
+
+
+def test_a_checkpoints_record_says_nothing_of_the_machine() -> None:
+    @dataclass(frozen=True)
+    class Settings:
+        model: str = "/home/me/runs/sft/model"
+        hub: str = "EleutherAI/pythia-1.4b"
+        reward: str = "mean:/data/rm1/model,runs/rm2/model"
+        data: DataConfig = field(default_factory=lambda: DataConfig(paths=("/x.jsonl", "../a/b")))
+
+    found = portable(Settings())
+    assert found["model"] == "sft/model"
+    assert found["hub"] == "EleutherAI/pythia-1.4b"
+    assert found["reward"] == "mean:rm1/model,runs/rm2/model"
+    assert found["data"]["paths"] == ["x.jsonl", "../a/b"]
