@@ -18,10 +18,14 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalsuite.errors import DataError
+
+if TYPE_CHECKING:
+    from evalsuite.experiment import Experiment
 
 TEXT, NUMBER = "str", "float64"
 
@@ -111,7 +115,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Tables:
-    """All tables of one or more data sets, their sources and the rows left out by reason."""
+    """All tables of one or more data sets, their sources and the rows left out by reason.
+
+    experiment: what `evalsuite reproduce` measured of its own checkpoints, where that was run.
+    """
 
     posts: pd.DataFrame = field(default_factory=lambda: empty("posts"))
     policies: pd.DataFrame = field(default_factory=lambda: empty("policies"))
@@ -119,6 +126,7 @@ class Tables:
     comparisons: pd.DataFrame = field(default_factory=lambda: empty("comparisons"))
     ratings: pd.DataFrame = field(default_factory=lambda: empty("ratings"))
     scores: pd.DataFrame | None = None
+    experiment: Experiment | None = None
     sources: tuple[Source, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
 

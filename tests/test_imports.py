@@ -29,7 +29,12 @@ ALLOWED = {
     | {"evalsuite.tables", "evalsuite.metrics", "evalsuite.provenance", "evalsuite.config"}
     | {"evalsuite.datasets", "evalsuite.simulation", "evalsuite.stats"},
     "analyses": {"analyses", "evalsuite.datasets", "evalsuite.errors", "evalsuite.records"}
-    | {"evalsuite.metrics", "evalsuite.report", "evalsuite.stats", "evalsuite.tables"},
+    | {"evalsuite.metrics", "evalsuite.report", "evalsuite.stats", "evalsuite.tables"}
+    | {"evalsuite.experiment"},
+    "evalsuite/judges": {"evalsuite.judges", "evalsuite.errors", "evalsuite.records"}
+    | {"evalsuite.tables", "evalsuite.simulation", "evalsuite.models", "evalsuite.config"},
+    "evalsuite/probes": {"evalsuite.probes", "evalsuite.errors", "evalsuite.records"}
+    | {"evalsuite.tables", "evalsuite.simulation", "evalsuite.metrics"},
 }
 
 

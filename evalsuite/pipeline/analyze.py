@@ -116,12 +116,14 @@ def run_analyses(
     todo: list[tuple[str, Analysis, str, Tables]] = []
     for name, module in modules.items():
         reasons = {}
-        for suffix, part in parts.items():
+        # An experiment's tables name the domain in their rows, so they are read once.
+        mine = {"": tables} if getattr(module, "EXPERIMENT", False) else parts
+        for suffix, part in mine.items():
             if reason := module.missing(part):
                 reasons[suffix] = reason
             else:
                 todo.append((name, module, name + suffix, part))
-        if len(reasons) == len(parts):
+        if len(reasons) == len(mine):
             reason = next(iter(reasons.values()))
             if not every:
                 raise EvalsuiteError(f"{name}: {reason}")
@@ -139,6 +141,8 @@ def run_analyses(
         start = time.perf_counter()
         say(f"scores: {len(tables.summaries):,} summaries, {', '.join(groups)}")
         scores = score_summaries(tables.summaries, tables.posts, groups=groups)
+        if tables.scores is not None:  # what models made of the same summaries
+            scores = scores.merge(tables.scores, on="summary_id", how="left")
         run.seconds["scores"] = time.perf_counter() - start
     for name, module, target, part in todo:
         start = time.perf_counter()

@@ -23,7 +23,8 @@ class Analysis(Protocol):
 
     TITLE is the figure's heading, SOURCE the figure or table of the paper that it reproduces,
     DIFFERS what differs from the paper, SCORES the metric groups it reads from `tables.scores`
-    (empty: none), Options its settings as a frozen dataclass.
+    (empty: none), Options its settings as a frozen dataclass. A module that reads
+    `tables.experiment` has EXPERIMENT = True beside them and is run once, not once a domain.
     """
 
     TITLE: str
