@@ -1,13 +1,15 @@
 """Tables 20 to 23: who agrees with whom on the same pairs of summaries.
 
-Rows and columns are one labeler, the majority of several, and text metrics; a cell is the share
-of pairs on which both prefer the same summary. The arithmetic is `stats/agreement.py`; here
-comparisons are chosen and metrics joined to them. Metrics to show are one line each in `METRICS`.
+Rows and columns are one labeler, the majority of several, text metrics, and what models made of
+the same summaries; a cell is the share of pairs on which both prefer the same one. The arithmetic
+is `stats/agreement.py`; here comparisons are chosen and scores joined to them. Metrics to show are
+one line each in `METRICS`; kinds of models in `MODELS`.
 tests/analyses/test_agreement_analysis.py holds the published counts.
 """
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,11 +35,12 @@ from evalsuite.stats.krippendorff import choice_alpha
 from evalsuite.stats.votes import Votes, collect_votes
 from evalsuite.tables import Tables
 
-TITLE = "Agreement of labelers and text metrics"
+TITLE = "Agreement of labelers, text metrics and models"
 SOURCE = "Tables 20-23, appendices C.2 and G.7"
 DIFFERS = (
-    "No researchers, log-probabilities or reward models: labelers, their majority and text metrics "
-    "only. Standard errors are cluster-robust by post (interval=bootstrap resamples posts). "
+    "No researchers. Log-probabilities and reward models are judges where models have scored the "
+    "summaries; labels on file alone have labelers, their majority and text metrics. Standard "
+    "errors are cluster-robust by post (interval=bootstrap resamples posts). "
     "The majority facing a labeler has three or more other labelers; in the paper it could have "
     "two. Metrics that do not tell two summaries apart count as half an agreement."
 )
@@ -50,6 +53,17 @@ METRICS = {
     "ROUGE-L": "rougeL_f",
 }
 """Name in the matrix -> score column."""
+
+MODELS = {"logprob:": " log-prob", "reward:": ""}
+"""Start of the score columns that models made -> what their names in the matrix end with.
+
+`logprob:NAME` is the log-probability of the summary under a supervised policy, nats, `reward:NAME`
+a reward model's reward. Judges of one kind stand in the order of their columns: by size.
+"""
+
+MAX_WIDTH = style.WIDTHS["double"]
+WRAPPED = 6
+"""Judges up to which a name stands upright above its column, a word a line."""
 
 ENOUGH = 50
 """Pairs of one policy with itself below which `pairs="auto"` takes all pairs."""
@@ -91,6 +105,9 @@ def missing(tables: Tables) -> str | None:
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
     """One row an ordered pair of judges: quantity `agreement`; then a few numbers around it.
 
+    The score table's columns `logprob:NAME` and `reward:NAME` are judges beside the metrics of
+    `METRICS`. Labels of summaries that a model did not score are left out for that judge only.
+
     quantity: agreement; alpha (Krippendorff's, nominal, of the choices); "agreement, new
     labelers" (the interval for other people on other posts); disattenuated (a metric's agreement
     with what labelers would say without noise). pairs says which comparisons were used.
@@ -99,12 +116,20 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     met itself.
     """
     comparisons, used = _chosen(tables.comparisons, options)
-    votes, sides = votes_of(tables.with_scores(_scores(tables)), comparisons)
+    scores = _scores(tables)
+    columns = METRICS | _models(scores)
+    votes, sides = _votes(tables.with_scores(scores), comparisons, list(columns.values()))
+    others = len(tables.comparisons) - len(comparisons)
+    left_out = {f"comparisons other than {used} with itself": others} if others else {}
+    left_out |= votes.left_out
     metrics = {}
-    for name, column in METRICS.items():
+    for name, column in columns.items():
         difference = (sides[f"left_{column}"] - sides[f"right_{column}"]).to_numpy(float)
-        if np.isfinite(difference[votes.rows]).any():
-            metrics[name] = difference
+        known = np.isfinite(difference[votes.rows])
+        if known.any():
+            metrics[name] = np.where(np.isfinite(difference), difference, np.nan)
+        if name not in METRICS and not known.all():
+            left_out[f"labels of summaries without {name}"] = int((~known).sum())
     settings = {"level": options.level, "resamples": options.resamples, "rng": rng}
     matrix = agreement_matrix(
         votes, metrics, minimum=options.minimum, ties=options.ties, interval=options.interval,
@@ -123,15 +148,24 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
         add("disattenuated", corrected, name)
     table = pd.DataFrame(rows)
     table.insert(1, "pairs", used)
-    others = len(tables.comparisons) - len(comparisons)
-    left_out = {f"comparisons other than {used} with itself": others} if others else {}
-    return Result(table, {f"agreement: {k}": n for k, n in (left_out | votes.left_out).items()})
+    return Result(table, {f"agreement: {k}": n for k, n in left_out.items()})
 
 
-def votes_of(tables: Tables, comparisons: pd.DataFrame) -> tuple[Votes, pd.DataFrame]:
+def _models(scores: pd.DataFrame) -> dict[str, str]:
+    """Name in the matrix -> score column, of the judges that are models: `MODELS`."""
+    return {
+        column.removeprefix(start) + end: column
+        for start, end in MODELS.items()
+        for column in scores.columns
+        if column.startswith(start)
+    }
+
+
+def _votes(
+    tables: Tables, comparisons: pd.DataFrame, columns: list[str]
+) -> tuple[Votes, pd.DataFrame]:
     """Votes of some comparisons, and those with `left_`, `right_` columns of texts and scores."""
-    columns = ["text", *(c for c in METRICS.values() if tables.scores is not None)]
-    sides = tables.sides(columns, comparisons)
+    sides = tables.sides(["text", *columns], comparisons)
     # A summary whose text is unknown is told from others by its id.
     left = sides["left_text"].fillna(sides["left_id"])
     right = sides["right_text"].fillna(sides["right_id"])
@@ -173,7 +207,7 @@ def plot(table: pd.DataFrame) -> Figure:
     """The matrix: darker is further above chance; each cell has its value and standard error."""
     cells = table[table["quantity"] == "agreement"]
     seen = set(cells.loc[wording.drawable(cells), "row"])
-    names = [LABELER, *(name for name in (ENSEMBLE, *METRICS) if name in seen)]
+    names = [name for name in dict.fromkeys(cells["column"]) if name in seen | {LABELER}]
     value = cells.pivot(index="row", columns="column", values="value").reindex(names)[names]
     se = cells.pivot(index="row", columns="column", values="se").reindex(names)[names]
     count = cells.pivot(index="row", columns="column", values="n").reindex(names)[names]
@@ -182,17 +216,17 @@ def plot(table: pd.DataFrame) -> Figure:
     )
     sure = sure.reindex(names)[names].eq(True)
     size = len(names)
-    fig, ax = style.figure(0.62 * size + 1.1, height=0.5 * size + 0.85)
+    crowded = size > WRAPPED
+    side = min(0.62, (MAX_WIDTH - 1.5) / size) if crowded else 0.62
+    room = (1.5, 1.2) if crowded else (1.1, 0.85)
+    fig, ax = style.figure(side * size + room[0], height=0.8 * side * size + room[1])
     thin = value.notna() & ~sure
     value = value.where(sure)
     ax.imshow(value, cmap="Greys", vmin=0.35, vmax=1.15, aspect="auto")
     for i, judge in enumerate(names):
         for j, other in enumerate(names):
             _cell(ax, i, j, value.loc[judge, other], se.loc[judge, other], count.loc[judge, other])
-    labels = [name.replace(" ", "\n") for name in names]
-    ax.set_xticks(range(size), labels)
-    ax.set_yticks(range(size), labels)
-    ax.xaxis.tick_top()
+    _name_judges(ax, names, crowded=crowded)
     ax.set_xticks(np.arange(size - 1) + 0.5, minor=True)
     ax.set_yticks(np.arange(size - 1) + 0.5, minor=True)
     ax.grid(which="minor", color="white", lw=1.5)
@@ -211,6 +245,18 @@ def plot(table: pd.DataFrame) -> Figure:
     return fig
 
 
+def _name_judges(ax: Axes, names: list[str], *, crowded: bool) -> None:
+    """Names above the columns and beside the rows; slanted above where there are many."""
+    width = 18 if crowded else 1  # letters a line
+    parts = [name.replace(", ", ",\n").split("\n") for name in names]
+    wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    labels = ["\n".join(wrap.fill(part) for part in lines) for lines in parts]
+    ax.set_yticks(range(len(names)), labels)
+    ax.xaxis.tick_top()
+    slant = {"rotation": 40, "ha": "left", "va": "bottom", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(names)), labels, **(slant if crowded else {}), linespacing=1.0)
+
+
 def _cell(ax: Axes, i: int, j: int, value: float, se: float, n: float) -> None:
     look = {"ha": "center", "va": "center", "fontfamily": "DejaVu Sans"}
     if np.isnan(value):
@@ -224,7 +270,7 @@ def _cell(ax: Axes, i: int, j: int, value: float, se: float, n: float) -> None:
 
 
 def reading(table: pd.DataFrame) -> str:
-    """Labelers with each other, and the metric that agrees best with them."""
+    """Labelers with each other, and the metric and the model that agree best with them."""
     cells = table[(table["quantity"] == "agreement") & (table["column"] == LABELER)]
     cells = cells.set_index("row")
     between = cells.loc[LABELER]
@@ -238,16 +284,22 @@ def reading(table: pd.DataFrame) -> str:
             f"{wording.counted(between['n'], 'pair of answers', 'pairs of answers')}"
             f"{' on comparisons' + of if of else ''} ({wording.interval(between)})"
         )
-    metrics = cells.drop([LABELER, ENSEMBLE])
-    metrics = metrics[metrics["low"].notna()]
-    if metrics.empty:
-        return f"{said}."
-    best = wording.surest(metrics)
-    most = "of the metrics " if len(metrics) > 1 else ""
-    how = " most" if len(metrics) > 1 else ""
+    others = cells.drop([LABELER, ENSEMBLE])
+    others = others[others["low"].notna()]
+    metric = others.index.isin(list(METRICS))
+    for part, kind in ((others[metric], "metrics"), (others[~metric], "models")):
+        if len(part):
+            said += f"; {_best(part, kind)}"
+    return f"{said}."
+
+
+def _best(judges: pd.DataFrame, kind: str) -> str:
+    """The judge that surely agrees best with the labelers."""
+    best = wording.surest(judges)
+    most, how = (f"of the {kind} ", " most") if len(judges) > 1 else ("", "")
     # The lower end of the best is the highest there is, so where it fails to pass 1/2 all do.
     chance = ", no better than chance here" if best["low"] <= 0.5 else ""
     return (
-        f"{said}; {most}{best.name} agrees with them{how}, in {best['value']:.1%} "
-        f"({wording.interval(best)}){chance}."
+        f"{most}{best.name} agrees with them{how}, in {best['value']:.1%} "
+        f"({wording.interval(best)}){chance}"
     )

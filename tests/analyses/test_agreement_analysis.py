@@ -184,3 +184,66 @@ def test_what_is_missing() -> None:
         summaries=tables.summaries.assign(text=None), comparisons=tables.comparisons
     )  # fmt: skip
     assert agreement.missing(without) == "the summaries have no texts"
+
+
+def scored(**columns: list[float]) -> Tables:
+    """Four pairs on each of six posts: a is preferred to b, c to d, and scores of the models."""
+    rows = []
+    for post in range(6):
+        rows += [(f"a{post}", f"b{post}", 0.0, "ann"), (f"a{post}", f"b{post}", 0.0, "bob")]
+        rows += [(f"c{post}", f"d{post}", 0.0, "ann"), (f"c{post}", f"d{post}", 1.0, "bob")]
+    tables = small(rows)
+    posts = tables.comparisons["left_id"].str[1:]
+    tables = Tables(
+        summaries=tables.summaries, comparisons=tables.comparisons.assign(item=posts)
+    )  # fmt: skip
+    kind = tables.summaries["summary_id"].str[0]
+    scores = {
+        name.replace("__", ":").replace("_", " "): kind.map(dict(zip("abcd", values, strict=True)))
+        for name, values in columns.items()
+    }
+    return tables.with_scores(tables.summaries[["summary_id"]].assign(**scores))
+
+
+def test_models_are_judges_beside_the_metrics() -> None:
+    nan = math.nan
+    tables = scored(
+        reward__small_RM=[2, 1, nan, 1], reward__large_RM=[2, 1, 3, 1],
+        logprob__small_supervised=[-9, -7, -1, -math.inf], chars=[5, 4, 4, 5],
+    )  # fmt: skip
+    table, left_out = compute(tables)
+    # Text metrics, log-probs, reward models, whatever the order of the columns.
+    order = ["labeler", "labeler ensemble", "length", "small supervised log-prob", "small RM",
+             "large RM"]  # fmt: skip
+    assert list(dict.fromkeys(table.loc[table["quantity"] == "agreement", "column"])) == order
+    found = cells(table)
+    # c has no reward, d a log-prob of -inf: only the 12 labels of a and b count for those judges.
+    assert found["small RM", "labeler"][["value", "n"]].tolist() == [1.0, 12]
+    assert found["small supervised log-prob", "labeler"][["value", "n"]].tolist() == [0.0, 12]
+    assert found["large RM", "labeler"][["value", "n"]].tolist() == [0.75, 24]
+    assert found["large RM", "small RM"][["value", "n"]].tolist() == [1.0, 6]
+    assert left_out == {
+        "agreement: labels of summaries without small supervised log-prob": 12,
+        "agreement: labels of summaries without small RM": 12,
+    }
+    assert {"small RM", "large RM"} <= {row for row, _ in cells(table, "disattenuated")}
+    said = agreement.reading(table)
+    assert "; length agrees with them, in 50.0% (" in said
+    assert "; of the models small RM agrees with them most, in 100.0% (" in said
+    upright = [label.get_text() for label in agreement.plot(table).axes[0].get_xticklabels()]
+    assert upright == ["labeler", "length", "small\nsupervised\nlog-prob", "small\nRM", "large\nRM"]
+
+
+def test_twelve_judges_stay_readable() -> None:
+    models = {f"reward__RM_{i},_4,800_labels": [2.0, 1.0, 3.0, 1.0] for i in range(11)}
+    table, _ = compute(scored(**models))
+    figure = agreement.plot(table)
+    (ax,) = figure.axes
+    assert figure.get_figwidth() <= 7.2
+    figure.draw_without_rendering()
+    names = ax.get_xticklabels()
+    assert names[-1].get_text() == "RM 10,\n4,800 labels"
+    assert names[-1].get_rotation() == 40
+    # A cell's number is narrower than the cell.
+    wide = max(text.get_window_extent().width for text in ax.texts)
+    assert wide < ax.get_window_extent().width / 12
