@@ -82,6 +82,8 @@ class PPOConfig:
     min_entropy: nats a token below which it stops.
     evaluate_every: updates between evaluations on the validation splits; 0 for none.
     evaluate_prompts: most posts of an evaluation.
+    evaluation_paths: files of posts to evaluate on instead of the validation splits: the same ones
+        for runs that differ in their training posts.
     evaluate_temperature: 0 is greedy.
     seed: of the order of prompts, the noise of sampling, and a new head.
     """
@@ -117,6 +119,7 @@ class PPOConfig:
     min_entropy: float = 0.01
     evaluate_every: int = 50
     evaluate_prompts: int = 256
+    evaluation_paths: tuple[str, ...] = ()
     evaluate_temperature: float = 0.0
     seed: int = 0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(schedule="linear"))
@@ -222,7 +225,11 @@ def set_up(config: PPOConfig, engine: Engine) -> Setup:
     train = examples.of(*settings.train_splits)
     for member in reward_models(reward):
         check_reward_model(member, train, prompter.max_completion_tokens)
-    validation = [e for e in examples.rows if e.split in settings.validation_splits]
+    if config.evaluation_paths:
+        others = load(config.evaluation_paths, format=settings.format)
+        validation = list(ppo_prompts(others, prompter).rows)
+    else:
+        validation = [e for e in examples.rows if e.split in settings.validation_splits]
     ref_policy = engine.place(PolicyModel(copy.deepcopy(loaded.model)))
     assert isinstance(ref_policy, PolicyModel)
     if config.value_network == "shared":

@@ -137,13 +137,15 @@ def label_lines(
     valid_share: float = 0.1,
     batch: str = "simulated",
     seed: int = 0,
+    time: float = 0.0,
 ) -> Labelled:
     """Comparisons in the release's format: pairs of different texts of one post, answered.
 
     pairs: drawn without repeats. labelers: size of the crowd; None asks the truth, which leaves
     pairs of equal utility out. reference_share: share of pairs with the post's reference on one
     side, the others are two samples. valid_share: share of posts in each of valid1 and valid2, by
-    the post's id. seed: another one draws other pairs and answers.
+    the post's id. seed: another one draws other pairs and answers. time: of the labelers' drift,
+    -.5 for the first batch to .5 for the last.
 
     Raises ConfigError where so many pairs cannot be had, or a share is out of range.
     """
@@ -171,7 +173,7 @@ def label_lines(
         first, second = chosen[i][::-1] if turn else chosen[i]
         left.append(texts[first])
         right.append(texts[second])
-    return _answered(world, left, right, labelers, valid_share, batch, seed)
+    return _answered(world, left, right, labelers, valid_share, batch, seed, time)
 
 
 def _candidates(
@@ -223,7 +225,7 @@ def _answered(
         world.utilities(facts, Ragged.from_rows([language().encode(s.text) for s in side]), domain)
         for side in (left, right)
     ]
-    who, answers = _ask(world, left, right, utility, labelers, seed)
+    who, answers = _ask(world, left, right, utility, labelers, seed, time)
     lines, ties = [], 0
     for i, (a, b) in enumerate(zip(left, right, strict=True)):
         if labelers is None and utility[0][i] == utility[1][i]:
@@ -245,7 +247,7 @@ def _answered(
 
 def _ask(
     world: World, left: list[Text], right: list[Text], utility: list[Floats],
-    labelers: int | None, seed: int,
+    labelers: int | None, seed: int, time: float,
 ) -> tuple[list[str], Answers]:  # fmt: skip
     """The worker of each pair and the answers; equal utilities go to the right for the truth."""
     if labelers is None:
@@ -256,7 +258,7 @@ def _ask(
     who: Ints = world.rng(_WHO, seed).choice(len(crowd), size=len(left), p=crowd.volume)
     chars = [np.array([len(s.text) for s in side]) for side in (left, right)]
     answers = crowd.compare(
-        who, (utility[0], utility[1]), (chars[0], chars[1]), world.rng(_ANSWERS, seed)
+        who, (utility[0], utility[1]), (chars[0], chars[1]), world.rng(_ANSWERS, seed), time
     )
     return [crowd.ids[i] for i in who.tolist()], answers
 
