@@ -147,12 +147,15 @@ def _decoding(policies: pd.DataFrame) -> pd.DataFrame:
     temperature, top_p = table["temperature"], table["top_p"]
     tuned = table["method"] == "ppo"
     model = table["base"].where(~tuned, table["base"] + "_ppo_" + table["objective"])
-    kl = table["kl_nats"].map(lambda nats: "" if math.isnan(nats) else f"_kl{nats:g}")
+    model = model.where(table["value_network"].isna(), model + "_" + table["value_network"])
+    for column, word in (("kl_nats", "_kl"), ("kl_coef", "_b")):
+        known = tuned & table[column].notna()
+        model = model.where(~known, model + word + table[column].map("{:g}".format))
     said = [_setting(t, p) for t, p in zip(temperature, top_p, strict=True)]
     setting = pd.Series(said, index=table.index, dtype="str")
     setting = setting.where((setting != "") & (table["method"] != "best_of_n"))
     return pd.DataFrame(
-        {"model": model + kl.where(tuned, ""), "setting": setting,
+        {"model": model, "setting": setting,
          "temperature": temperature, "top_p": top_p}
     )  # fmt: skip
 

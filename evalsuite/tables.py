@@ -37,6 +37,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
     "policies": {
         "policy": TEXT, "base": TEXT, "temperature": NUMBER, "top_p": NUMBER,
         "best_of_n": NUMBER, "objective": TEXT, "kl_nats": NUMBER, "method": TEXT,
+        "kl_coef": NUMBER, "value_network": TEXT,
     },
     "summaries": {
         "summary_id": TEXT, "post_id": TEXT, "policy": TEXT, "text": TEXT, "chars": NUMBER,

@@ -121,9 +121,10 @@ class PolicyName(NamedTuple):
     """What a policy's name says; NaN or None where neither name nor paper does.
 
     base: the model sampled from. temperature: 0 is greedy. top_p: nucleus. best_of_n: N.
-    objective: the reward model that chose or trained. kl_nats: KL(policy || base) of PPO
-    policies, in nats; for best-of-N it follows from N and is a statistic's business.
+    objective: the reward model, or other score, that chose or trained. kl_nats: KL(policy || base)
+    of PPO policies, in nats; for best-of-N it follows from N and is a statistic's business.
     method: reference, supervised, pretrained, best_of_n, ppo, editor, extractive or other.
+    kl_coef: the KL penalty of PPO. value_network: "shared" where PPO's policy and value share one.
     """
 
     base: str | None = None
@@ -133,6 +134,8 @@ class PolicyName(NamedTuple):
     objective: str | None = None
     kl_nats: float = math.nan
     method: str = "other"
+    kl_coef: float = math.nan
+    value_network: str | None = None
 
 
 BEST_OF_N_TEMPERATURE = 0.7
@@ -147,10 +150,15 @@ PPO_KL = {
 only source where a name has none. Decoding suffixes are cut off before looking up."""
 
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
-_SIZE = r"(?:_\d+(?:\.\d+)?[bm])?"
+_SIZE = r"(?:_(?:\d+(?:\.\d+)?[bm]|small|medium|large))?"
+_SCORE = rf"(?:rm\d*{_SIZE}|rm(?:-[a-z0-9.]+)+|rouge|length|gold)"
+_OBJECTIVE = rf"(?:{_SCORE}|(?:mean|worst|uncertainty)\({_SCORE}\))"
 _DECODING = re.compile(rf"_(t|p){_NUMBER}(?=_|$)")
 _KL = re.compile(rf"_kl{_NUMBER}$")
-_TUNED = re.compile(rf"^(?P<base>.+?)_(?:bo(?P<n>\d+)|ppo)(?:_(?P<objective>rm\d*{_SIZE}))?$")
+_TUNED = re.compile(
+    rf"^(?P<base>.+?)_(?:bo(?P<n>\d+)|ppo(?:_(?P<value>shared))?)(?:_(?P<objective>{_OBJECTIVE}))?"
+    rf"(?:_b(?P<coef>{_NUMBER}))?$"
+)
 _EXTRACTIVE = re.compile(r"^(?:(?:lead|rand|random|tail)[-_ ]?\d*|title)$")
 _UNSTATED = re.compile(r"^sup[123](?:_|$)")
 
@@ -161,6 +169,11 @@ def parse_policy(name: str) -> PolicyName:
     `sup4_6b_t.7` is base `sup4_6b` at temperature 0.7; `_p.95` is top-p, whose temperature is not
     stated (NaN); `sup4_bo128_rm3_6b` is the best of 128 of `sup4` under `rm3_6b`, at 0.7;
     `sup4_ppo_rm3_kl10` is PPO from `sup4` on `rm3`, KL 9.4 (Table 9; else the name's number).
+
+    Names of this project's own runs go on in that grammar: sizes may be words (`sup_small`), an
+    objective may be `rouge`, `length`, `gold` or an ensemble such as `mean(rm600)`, and
+    `sup_small_ppo_shared_rm4800_b0.05` was trained with KL coefficient 0.05, with one network for
+    policy and value.
 
     No decoding suffix: T = 0 for supervised names from `sup4` on, which state any other
     temperature (one text a post in batch18). NaN for `sup1` to `sup3`, pretrained and PPO
@@ -193,7 +206,10 @@ def parse_policy(name: str) -> PolicyName:
     base, objective = tuned["base"], tuned["objective"]
     if tuned["n"] is None:
         nats = PPO_KL.get(core, float(kl[1]) if kl else math.nan)
-        return PolicyName(base, temperature, top_p, math.nan, objective, nats, "ppo")
+        coef = float(tuned["coef"]) if tuned["coef"] else math.nan
+        return PolicyName(
+            base, temperature, top_p, math.nan, objective, nats, "ppo", coef, tuned["value"]
+        )
     if not decoding:
         temperature = BEST_OF_N_TEMPERATURE
     n = float(tuned["n"])

@@ -59,10 +59,18 @@ FAMILIES = tuple(_FAMILIES)
 """Families of policies, in the order in which figures show them."""
 
 _FAMILY_OF_METHOD = {"best_of_n": "best-of-n", "editor": "human"}
-_BASE = re.compile(r"(?:sup|pretrain)(?P<run>\d*)(?:_(?P<data>[a-z]+))?(?:_(?P<size>\d+)b)?")
-_SIZES = {"": 1.3, "6": 6.7, "12": 13.0}
-"""Billions of parameters where the release's word is not the paper's."""
+_BASE = re.compile(
+    r"(?:sup|pretrain)(?P<run>\d*)(?:_(?P<data>(?!(?:small|medium|large)$)[a-z]+))?"
+    r"(?:_(?P<size>small|medium|large|\d+(?:\.\d+)?[bm]))?"
+)
+_SIZES = {"": 1.3, "6b": 6.7, "12b": 13.0, "small": 1.3, "medium": 4.0, "large": 13.0}
+"""Billions of parameters where the release's word is not the paper's; words shade like them."""
 
+_USUAL_COEF = 0.05  # of PPO's KL penalty, in the paper's main runs; labels name only others
+_OBJECTIVE = re.compile(
+    r"(?:(?P<kind>mean|worst|uncertainty)\()?rm-?(?:(?P<size>[a-z0-9.]+)-)?(?P<labels>\d+)?\)?"
+)
+_OBJECTIVES = {"rouge": ("#3a8a4d", "s"), "length": ("#8a7a5c", "X"), "gold": (INK, "*")}
 _FINAL_RUN = 4  # of the release's supervised models sup1 to sup4; the paper's own models
 _OTHER_MARKERS = "o^sDvP<>X"
 
@@ -84,7 +92,7 @@ def policy_style(policy: str) -> PolicyStyle:
     kind, name = family(policy), parse_policy(policy)
     look = _FAMILIES[kind]
     base = name.base or policy
-    size, run, _ = _size_run_data(base)
+    size, run, _, _ = _size_run_data(base)
     marker = look.marker if math.isnan(name.top_p) else "p"
     hue, chroma, lightness = look.hue, look.chroma, look.lightness
     if kind == "other":
@@ -92,7 +100,8 @@ def policy_style(policy: str) -> PolicyStyle:
         hue, lightness = digest[0] * 360 / 256, 0.42 + 0.05 * (digest[1] % 5)
         marker = _OTHER_MARKERS[digest[2] % len(_OTHER_MARKERS)]
     elif size > 0:
-        lightness += 0.05 - 0.12 * math.log(size / 1.3) / math.log(10)
+        decades = math.log10(size / 1.3)
+        lightness += 0.05 - (0.12 if decades > 0 else 0.03) * decades
         hue -= 14 * (_FINAL_RUN - run if run > 0 else 0)
     lightness += 0.16 * (min(_or(name.temperature, 0.35), 1.0) - 0.35)
     hue += 0 if math.isnan(name.top_p) else 40 + 100 * (name.top_p - 0.9)
@@ -100,10 +109,15 @@ def policy_style(policy: str) -> PolicyStyle:
         lightness -= 0.025 * (math.log2(max(name.best_of_n, 1)) - 5)
     if kind == "ppo":
         hue -= 12 * (math.log2(max(_or(name.kl_nats, 8), 1)) - 3)
+        hue += 10 * math.log2(min(max(_or(name.kl_coef, 0.05), 0.005), 0.5) / _USUAL_COEF)
+        lightness -= 0.1 if name.value_network else 0.0
+    if name.objective == "rouge":
+        hue -= 60
     order = (
         FAMILIES.index(kind), size, run, _natural(base), not math.isnan(name.top_p),
         _or(name.temperature, -1), _or(name.top_p, -1), _or(name.best_of_n, -1),
-        _natural(name.objective or ""), _or(name.kl_nats, -1), _natural(policy),
+        _natural(name.objective or ""), _or(name.kl_nats, -1), _or(name.kl_coef, -1),
+        _natural(policy),
     )  # fmt: skip
     colour = _oklch(min(max(lightness, 0.2), 0.78), chroma, hue)
     return PolicyStyle(_label(policy, name), colour, marker, look.linestyle, order)
@@ -116,14 +130,15 @@ def model_label(policy: str) -> str:
 
 
 def _label(policy: str, name: PolicyName) -> str:
-    """A policy in words: "6.7B supervised, T=0.7", "1.3B PPO (rm3), KL 9.4"."""
+    """A policy in words: "6.7B supervised, T=0.7", "1.3B PPO (rm3), KL 9.4"; beta is the
+    coefficient of PPO's KL penalty."""
     if name.method == "reference":
         return "reference"
     if name.method == "editor":
         return "human editor"
     base = name.base or policy
-    size, run, data = _size_run_data(base)
-    said = [f"{size:g}B"] if size > 0 else []
+    size, run, data, word = _size_run_data(base)
+    said = [word] if size > 0 else []
     if size > 0 and 0 <= run < _FINAL_RUN:
         said.append(f"sup{run}")
     elif size > 0 and name.method in {"supervised", "pretrained"}:
@@ -137,8 +152,12 @@ def _label(policy: str, name: PolicyName) -> str:
     if name.method == "ppo":
         said.append("PPO")
     if name.objective:
-        said.append(f"({name.objective})")
+        said.append(f"({name.objective.replace('rouge', 'ROUGE')})")
     words = [" ".join(said)]
+    if name.value_network:
+        words.append(f"{name.value_network} value network")
+    if not math.isnan(name.kl_coef) and name.kl_coef != _USUAL_COEF:
+        words.append(f"β={name.kl_coef:g}")
     if not math.isnan(name.kl_nats):
         words.append(f"KL {name.kl_nats:g}")
     if not math.isnan(name.temperature) and name.method != "best_of_n":
@@ -148,17 +167,16 @@ def _label(policy: str, name: PolicyName) -> str:
     return ", ".join(words)
 
 
-def _size_run_data(base: str) -> tuple[float, int, str]:
-    """Billions of parameters, run and data of a base of the release; 0, -1, "" of any other."""
+def _size_run_data(base: str) -> tuple[float, int, str, str]:
+    """Billions of parameters, run, data and the size in words; 0, -1, "", "" of an unknown base."""
     found = _BASE.fullmatch(base)
     if found is None:
-        return 0.0, -1, ""
-    size = found["size"] or ""
-    return (
-        _SIZES[size] if size in _SIZES else float(size),
-        int(found["run"] or -1),
-        found["data"] or "",
-    )
+        return 0.0, -1, "", ""
+    word = found["size"] or ""
+    size = _SIZES.get(word) or float(word[:-1]) / (1000 if word.endswith("m") else 1)
+    if not word.isalpha():
+        word = f"{size:g}B" if size >= 1 else f"{1000 * size:g}M"
+    return size, int(found["run"] or -1), found["data"] or "", word
 
 
 def _or(value: float, otherwise: float) -> float:
@@ -168,6 +186,27 @@ def _or(value: float, otherwise: float) -> float:
 def _natural(text: str) -> str:
     """Sort key under which M8 comes before M10."""
     return re.sub(r"\d+", lambda digits: digits[0].zfill(8), text)
+
+
+def objective_style(objective: str, order: int = 0) -> PolicyStyle:
+    """How what is maximised is drawn: a reward model, an ensemble, ROUGE, length or the truth.
+
+    Reward models go from orange (few labels) to purple (many), larger ones darker; an ensemble has
+    the colour of its members and a broken line. order: among the objectives of a figure, for the
+    sort key; the label is the objective's own name, where no table has a better one.
+    """
+    found = _OBJECTIVE.fullmatch(objective)
+    if found is None:
+        colour, marker = _OBJECTIVES.get(objective, (policy_style(objective).colour, "o"))
+        return PolicyStyle(objective, colour, marker, "-", (order, _natural(objective)))
+    size, labels = found["size"], float(found["labels"] or 0)
+    few = math.log2(max(labels, 75) / 75) if labels > 9 else 2 * labels  # below: a round
+    lightness = 0.73 - 0.045 * few - {"medium": 0.05, "large": 0.1}.get(size or "", 0.0)
+    colour = _oklch(max(lightness, 0.3), 0.16, 90 - 22 * few)
+    marker, line = {"mean": ("D", "--"), "worst": ("v", ":"), "uncertainty": ("P", "-.")}.get(
+        found["kind"] or "", ("o", "-")
+    )
+    return PolicyStyle(objective, colour, marker, line, (order, _natural(objective)))
 
 
 def policy_order(policies: Iterable[str]) -> list[str]:

@@ -191,3 +191,18 @@ def test_several_models_are_labelled() -> None:
     labels = [t.get_text() for t in figure.axes[-1].get_yticklabels()]
     assert labels == ["T=0.3 over T=1"]
     assert figure.axes[-1].get_title("left") == "Head to head: 1.3B supervised"
+
+
+def test_ppo_of_another_penalty_or_value_network_is_another_model() -> None:
+    names = ["sup_small_ppo_rm4800_b0.05", "sup_small_ppo_rm4800_b0.2",
+             "sup_small_ppo_shared_rm4800_b0.05"]  # fmt: skip
+    rows = [
+        row
+        for name in names
+        for setting in ("_t0", "_t0.7")
+        for row in against_reference(f"{name}{setting}", 3, 6)
+    ]
+    table, left_out = compute(tables(rows))
+    assert left_out == {}
+    assert len(table) == 6
+    assert table.groupby("model").size().tolist() == [2, 2, 2]

@@ -66,9 +66,44 @@ NAMES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
+COEF, VALUE = "kl_coef", "value_network"
+
+# Names of this project's own runs.
+OWN_NAMES: dict[str, dict[str, Any]] = {
+    "pretrain_small_t0.7": {BASE: "pretrain_small", T: 0.7, "method": "pretrained"},
+    "sup_small": {BASE: "sup_small", T: 0.0, "method": "supervised"},
+    "sup_medium_t0": {BASE: "sup_medium", T: 0.0, "method": "supervised"},
+    "sup_1.4b_t1": {BASE: "sup_1.4b", T: 1.0, "method": "supervised"},
+    "sup_135m_p0.95": {BASE: "sup_135m", P: 0.95, "method": "supervised"},
+    "sup_small_ppo_rm4800_b0.05_t0.7": {
+        BASE: "sup_small", T: 0.7, OBJ: "rm4800", COEF: 0.05, "method": "ppo"
+    },
+    "sup_small_ppo_rm4800_medium_b0_t0.7": {
+        BASE: "sup_small", T: 0.7, OBJ: "rm4800_medium", COEF: 0.0, "method": "ppo"
+    },
+    "sup_small_ppo_rouge_b.2_t0.7": {
+        BASE: "sup_small", T: 0.7, OBJ: "rouge", COEF: 0.2, "method": "ppo"
+    },
+    "sup_small_ppo_shared_rm4800_b0.05_t0.7": {
+        BASE: "sup_small", T: 0.7, OBJ: "rm4800", COEF: 0.05, VALUE: "shared", "method": "ppo"
+    },
+    "sup_small_ppo_worst(rm-small-600)_b0.05": {
+        BASE: "sup_small", OBJ: "worst(rm-small-600)", COEF: 0.05, "method": "ppo"
+    },
+    "sup_small_ppo_rm2": {BASE: "sup_small", OBJ: "rm2", "method": "ppo"},
+    "sup_small_bo64_rm4800": {
+        BASE: "sup_small", T: 0.7, N: 64, OBJ: "rm4800", "method": "best_of_n"
+    },
+    "sup_small_bo16_rm2": {BASE: "sup_small", T: 0.7, N: 16, OBJ: "rm2", "method": "best_of_n"},
+    "sup_1b_bo16_mean(rm600)": {
+        BASE: "sup_1b", T: 0.7, N: 16, OBJ: "mean(rm600)", "method": "best_of_n"
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*NAMES, *OWN_NAMES])
 def test_policy_names(name: str) -> None:
-    got, wanted = parse_policy(name), PolicyName(**NAMES[name])
+    got, wanted = parse_policy(name), PolicyName(**(NAMES | OWN_NAMES)[name])
     for field in PolicyName._fields:
         a, b = getattr(got, field), getattr(wanted, field)
         assert a == b or (a != a and b != b), field

@@ -52,6 +52,21 @@ def grey(colour: str) -> float:
         ("lead-3", "lead-3"),
         ("gpt4_turbo", "gpt4_turbo"),
         ("mine_t.3", "mine, T=0.3"),
+        ("sup_small", "small supervised, T=0"),
+        ("sup_small_t0.7", "small supervised, T=0.7"),
+        ("pretrain_large_t0.7", "large pretrained, T=0.7"),
+        ("sup_135m_p.95", "135M supervised, top-p 0.95"),
+        ("sup_1.4b", "1.4B supervised, T=0"),
+        ("sup_cnndm_small", "small supervised on cnndm, T=0"),
+        ("sup_small_ppo_rm4800_b0.05_t0.7", "small PPO (rm4800), T=0.7"),
+        ("sup_small_ppo_rm4800_b0.2_t0.7", "small PPO (rm4800), β=0.2, T=0.7"),
+        ("sup_small_ppo_rouge_b0.05_t0.7", "small PPO (ROUGE), T=0.7"),
+        (
+            "sup_small_ppo_shared_rm4800_b0.05_t0.7",
+            "small PPO (rm4800), shared value network, T=0.7",
+        ),
+        ("sup_small_bo64_rm4800", "small best of 64 (rm4800)"),
+        ("sup_small_ppo_rm2", "small PPO (rm2)"),
         ("", ""),
     ],
 )
@@ -68,6 +83,58 @@ def test_policies_of_the_release_differ_in_label_and_in_colour_or_marker() -> No
     looks = [style.policy_style(policy) for policy in RELEASE]
     assert len({look.label for look in looks}) == len(RELEASE)
     assert len({(look.colour, look.marker) for look in looks}) == len(RELEASE)
+
+
+OWN = [
+    "pretrain_small_t0.7", "sup_small_t0.7", "sup_small_p0.95", "sup_medium_t0.7",
+    "sup_large_t0.7", "sup_small_bo16_rouge", "sup_small_bo64_rm4800",
+    "sup_small_ppo_rm4800_b0.01_t0.7", "sup_small_ppo_rm4800_b0.05_t0.7",
+    "sup_small_ppo_rouge_b0.05_t0.7", "sup_medium_ppo_rm4800_b0.05_t0.7",
+    "sup_small_ppo_shared_rm4800_b0.05_t0.7",
+]  # fmt: skip
+
+
+def test_policies_of_own_runs_differ_too() -> None:
+    looks = [style.policy_style(policy) for policy in OWN]
+    assert len({look.label for look in looks}) == len(OWN)
+    assert len({(look.colour, look.marker) for look in looks}) == len(OWN)
+
+
+def test_sizes_shade_lightness_whether_words_or_numbers() -> None:
+    for names in (
+        ("sup_large", "sup_medium", "sup_small"),
+        ("sup_12b", "sup_1.4b", "sup_135m"),
+        ("sup_large_ppo_rm1", "sup_medium_ppo_rm1", "sup_small_ppo_rm1"),
+    ):
+        levels = [grey(style.policy_style(name).colour) for name in names]
+        assert levels == sorted(levels), names
+        assert len(set(levels)) == 3
+
+
+@pytest.mark.parametrize(
+    ("objective", "marker", "linestyle"),
+    [
+        ("rm-small-600", "o", "-"),
+        ("mean(rm-small-600)", "D", "--"),
+        ("worst(rm-small-600)", "v", ":"),
+        ("uncertainty(rm-small-600)", "P", "-."),
+        ("rouge", "s", "-"),
+    ],
+)
+def test_looks_of_objectives(objective: str, marker: str, linestyle: str) -> None:
+    look = style.objective_style(objective)
+    assert (look.marker, look.linestyle) == (marker, linestyle)
+    one = style.objective_style("rm-small-600").colour
+    assert (look.colour == one) == ("rm-small-600" in objective)
+
+
+def test_objectives_differ_in_colour() -> None:
+    others = ["rouge", "length", "gold", "other"]
+    rounds = ["rm1", "rm2", "rm3", "rm4"]
+    for names in (["rm-small-600", "rm-small-4800", "rm-medium-4800", *others], rounds + others):
+        assert len({style.objective_style(name).colour for name in names}) == len(names)
+    few, many = (grey(style.objective_style(f"rm-small-{n}").colour) for n in (600, 4800))
+    assert few > many + 0.1
 
 
 def test_families_differ_by_marker_and_are_dark_enough_on_white() -> None:
