@@ -152,7 +152,7 @@ only source where a name has none. Decoding suffixes are cut off before looking 
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _SIZE = r"(?:_(?:\d+(?:\.\d+)?[bm]|small|medium|large))?"
 _SCORE = rf"(?:rm\d*{_SIZE}|rm(?:-[a-z0-9.]+)+|rouge|length|gold)"
-_OBJECTIVE = rf"(?:{_SCORE}|(?:mean|worst|uncertainty)\({_SCORE}\))"
+_OBJECTIVE = rf"(?:{_SCORE}|(?:mean|worst|uncertainty)(?:{_SCORE}|\({_SCORE}\)))"
 _DECODING = re.compile(rf"_(t|p){_NUMBER}(?=_|$)")
 _KL = re.compile(rf"_kl{_NUMBER}$")
 _TUNED = re.compile(
@@ -171,7 +171,7 @@ def parse_policy(name: str) -> PolicyName:
     `sup4_ppo_rm3_kl10` is PPO from `sup4` on `rm3`, KL 9.4 (Table 9; else the name's number).
 
     Names of this project's own runs go on in that grammar: sizes may be words (`sup_small`), an
-    objective may be `rouge`, `length`, `gold` or an ensemble such as `mean(rm600)`, and
+    objective may be `rouge`, `length`, `gold` or an ensemble such as `worstrm600`, and
     `sup_small_ppo_shared_rm4800_b0.05` was trained with KL coefficient 0.05, with one network for
     policy and value.
 

@@ -67,10 +67,6 @@ _SIZES = {"": 1.3, "6b": 6.7, "12b": 13.0, "small": 1.3, "medium": 4.0, "large":
 """Billions of parameters where the release's word is not the paper's; words shade like them."""
 
 _USUAL_COEF = 0.05  # of PPO's KL penalty, in the paper's main runs; labels name only others
-_OBJECTIVE = re.compile(
-    r"(?:(?P<kind>mean|worst|uncertainty)\()?rm-?(?:(?P<size>[a-z0-9.]+)-)?(?P<labels>\d+)?\)?"
-)
-_OBJECTIVES = {"rouge": ("#3a8a4d", "s"), "length": ("#8a7a5c", "X"), "gold": (INK, "*")}
 _FINAL_RUN = 4  # of the release's supervised models sup1 to sup4; the paper's own models
 _OTHER_MARKERS = "o^sDvP<>X"
 
@@ -186,27 +182,6 @@ def _or(value: float, otherwise: float) -> float:
 def _natural(text: str) -> str:
     """Sort key under which M8 comes before M10."""
     return re.sub(r"\d+", lambda digits: digits[0].zfill(8), text)
-
-
-def objective_style(objective: str, order: int = 0) -> PolicyStyle:
-    """How what is maximised is drawn: a reward model, an ensemble, ROUGE, length or the truth.
-
-    Reward models go from orange (few labels) to purple (many), larger ones darker; an ensemble has
-    the colour of its members and a broken line. order: among the objectives of a figure, for the
-    sort key; the label is the objective's own name, where no table has a better one.
-    """
-    found = _OBJECTIVE.fullmatch(objective)
-    if found is None:
-        colour, marker = _OBJECTIVES.get(objective, (policy_style(objective).colour, "o"))
-        return PolicyStyle(objective, colour, marker, "-", (order, _natural(objective)))
-    size, labels = found["size"], float(found["labels"] or 0)
-    few = math.log2(max(labels, 75) / 75) if labels > 9 else 2 * labels  # below: a round
-    lightness = 0.73 - 0.045 * few - {"medium": 0.05, "large": 0.1}.get(size or "", 0.0)
-    colour = _oklch(max(lightness, 0.3), 0.16, 90 - 22 * few)
-    marker, line = {"mean": ("D", "--"), "worst": ("v", ":"), "uncertainty": ("P", "-.")}.get(
-        found["kind"] or "", ("o", "-")
-    )
-    return PolicyStyle(objective, colour, marker, line, (order, _natural(objective)))
 
 
 def policy_order(policies: Iterable[str]) -> list[str]:

@@ -43,7 +43,6 @@ from evalsuite.report.looks import (
     PolicyStyle,
     family,
     model_label,
-    objective_style,
     policy_order,
     policy_style,
 )
@@ -52,7 +51,7 @@ from evalsuite.tables import write_atomically
 __all__ = [
     "DPI", "FAINT", "FAMILIES", "INK", "MUTED", "SMALL", "TEXT", "WIDTHS", "PolicyStyle",
     "connect", "errorbars", "family", "figure", "forest", "grid", "label_directly", "legend",
-    "model_label", "note", "note_errorbars", "note_table_only", "objective_style", "policy_order",
+    "model_label", "note", "note_errorbars", "note_table_only", "policy_order",
     "policy_style", "rate_axis", "save", "spread", "title",
 ]  # fmt: skip
 

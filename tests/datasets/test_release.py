@@ -95,8 +95,8 @@ OWN_NAMES: dict[str, dict[str, Any]] = {
         BASE: "sup_small", T: 0.7, N: 64, OBJ: "rm4800", "method": "best_of_n"
     },
     "sup_small_bo16_rm2": {BASE: "sup_small", T: 0.7, N: 16, OBJ: "rm2", "method": "best_of_n"},
-    "sup_1b_bo16_mean(rm600)": {
-        BASE: "sup_1b", T: 0.7, N: 16, OBJ: "mean(rm600)", "method": "best_of_n"
+    "sup_1b_bo16_meanrm600": {
+        BASE: "sup_1b", T: 0.7, N: 16, OBJ: "meanrm600", "method": "best_of_n"
     },
 }  # fmt: skip
 

@@ -111,32 +111,6 @@ def test_sizes_shade_lightness_whether_words_or_numbers() -> None:
         assert len(set(levels)) == 3
 
 
-@pytest.mark.parametrize(
-    ("objective", "marker", "linestyle"),
-    [
-        ("rm-small-600", "o", "-"),
-        ("mean(rm-small-600)", "D", "--"),
-        ("worst(rm-small-600)", "v", ":"),
-        ("uncertainty(rm-small-600)", "P", "-."),
-        ("rouge", "s", "-"),
-    ],
-)
-def test_looks_of_objectives(objective: str, marker: str, linestyle: str) -> None:
-    look = style.objective_style(objective)
-    assert (look.marker, look.linestyle) == (marker, linestyle)
-    one = style.objective_style("rm-small-600").colour
-    assert (look.colour == one) == ("rm-small-600" in objective)
-
-
-def test_objectives_differ_in_colour() -> None:
-    others = ["rouge", "length", "gold", "other"]
-    rounds = ["rm1", "rm2", "rm3", "rm4"]
-    for names in (["rm-small-600", "rm-small-4800", "rm-medium-4800", *others], rounds + others):
-        assert len({style.objective_style(name).colour for name in names}) == len(names)
-    few, many = (grey(style.objective_style(f"rm-small-{n}").colour) for n in (600, 4800))
-    assert few > many + 0.1
-
-
 def test_families_differ_by_marker_and_are_dark_enough_on_white() -> None:
     first = {style.family(policy): style.policy_style(policy) for policy in RELEASE}
     assert set(first) == set(style.FAMILIES) - {"other"}
