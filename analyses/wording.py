@@ -43,6 +43,13 @@ def interval(estimate: pd.Series, form: str = ".1%") -> str:
     )
 
 
+def direction(change: pd.Series) -> str:
+    """ "rising" or "falling" where the interval of a change says so."""
+    if change["low"] > 0:
+        return "rising"
+    return "falling" if change["high"] < 0 else "neither rising nor falling for certain"
+
+
 def well_known(rates: pd.DataFrame) -> pd.DataFrame:
     """Rows of `ENOUGH` labels or more; all where there is none."""
     enough = rates[rates["n"] >= ENOUGH]
