@@ -1,0 +1,216 @@
+"""Forms of Gao et al.: algebra, exact recovery, and intervals against leaving posts out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalsuite.errors import StatisticsError
+from evalsuite.stats.overoptimization import (
+    FORMS,
+    QUANTITIES,
+    change_between,
+    curve_difference,
+    curve_fit,
+    distance,
+    gain_curve,
+    gain_from_start,
+    peak,
+)
+from evalsuite.stats.replicates import crossed_statistic
+
+# Coefficients of best-of-n in an open reproduction (rush-srik/Overoptimization-Repro), proxies
+# trained on 500, 1k, 4k, 8k and 60k pairs, and place and height of the peaks by hand.
+REPRODUCED = {
+    500: (0.386, 0.136, 1.41912, 0.27389),
+    1000: (0.461, 0.123, 1.87398, 0.43195),
+    4000: (0.616, 0.121, 2.54545, 0.78400),
+    8000: (0.741, 0.118, 3.13983, 1.16331),
+    60000: (0.913, 0.122, 3.74180, 1.70813),
+}
+D = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+
+
+def test_forms_by_hand():
+    assert gain_curve("best-of-n", [0, 1, 2, 4], 1.0, 0.25).tolist() == [0, 0.75, 1, 0]
+    assert gain_curve("ppo", [0, 1, math.e], 2.0, 1.0) == pytest.approx([0, 2, math.e])
+    assert distance([4, 0, -0.1]).tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize("pairs", REPRODUCED)
+def test_peaks_of_published_coefficients(pairs):
+    alpha, beta, place, height = REPRODUCED[pairs]
+    assert peak("best-of-n", alpha, beta) == pytest.approx((place, height), abs=1e-5)
+
+
+def test_peak_of_ppo_by_hand():
+    assert peak("ppo", 2.0, 1.0) == pytest.approx((math.e, math.e))
+    assert peak("ppo", -1.0, 1.0) == pytest.approx((math.exp(-2), math.exp(-2)))
+
+
+@given(st.sampled_from(FORMS), st.floats(0.1, 2), st.floats(0.1, 2))
+def test_the_peak_is_the_highest_point_of_its_curve(form, alpha, beta):
+    place, height = peak(form, alpha, beta)
+    grid = place * np.linspace(0, 3, 601)
+    curve = gain_curve(form, grid, alpha, beta)
+    assert curve.argmax() == 200
+    assert height == pytest.approx(curve.max())
+
+
+@pytest.mark.parametrize(
+    ("form", "alpha", "beta"),
+    [("best-of-n", 1, 0), ("ppo", 1, -1), ("best-of-n", -1, 1), ("ppo", 1, 1e-6)],
+)
+def test_no_peak_is_nan(form, alpha, beta):
+    assert all(math.isnan(x) for x in peak(form, alpha, beta))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_curves_without_noise_give_their_coefficients_back(form):
+    """Posts of coefficients (1, .5) and (3, 1.5) in turn: the mean curve is that of (2, 1)."""
+    posts = [gain_curve(form, D, 1 + 2 * (p % 2), 0.5 + p % 2) for p in range(6)]
+    fit = curve_fit([posts, posts], D, form=form)
+    assert (fit.alpha.value, fit.beta.value) == pytest.approx((2, 1))
+    place = 1.0 if form == "best-of-n" else math.e
+    assert fit.peak_d.value == pytest.approx(place)
+    assert fit.peak_gain.value == pytest.approx(place)
+    assert fit.turn.value == pytest.approx(0.5)
+    # alpha of posts is 2 +- 1, equal in both seeds: SD sqrt(6/5), over sqrt(6) posts.
+    assert fit.alpha.se == pytest.approx(math.sqrt(1 / 5))
+    assert fit.turn.se == pytest.approx(0, abs=1e-12)
+    assert fit.gain([place]) == pytest.approx([place])
+    assert fit.beyond == (form == "ppo")  # e lies beyond 2.5
+    top = 1.0 if form == "best-of-n" else 2.5 * (2 - math.log(2.5))
+    assert fit.top_gain.value == pytest.approx(top)
+    assert fit.alpha.n == 2 * 6 * 6
+
+
+def test_seeds_may_move_differently():
+    d = np.stack([D, 2 * D])
+    gain = np.stack([np.tile(gain_curve("ppo", at, 2, 1), (5, 1)) for at in d])
+    fit = curve_fit(gain, d, form="ppo")
+    assert (fit.alpha.value, fit.beta.value, fit.d_max) == pytest.approx((2, 1, 2.5))
+
+
+def test_weights_leave_points_out():
+    gain = np.tile(gain_curve("best-of-n", D, 2, 1), (1, 5, 1))
+    gain[..., -1] = 99
+    fit = curve_fit(gain, D, form="best-of-n", weights=[1, 1, 1, 1, 1, 0])
+    assert (fit.alpha.value, fit.beta.value) == pytest.approx((2, 1))
+    assert curve_fit(gain, D, form="best-of-n").alpha.value != pytest.approx(2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_errors_of_all_quantities_are_those_of_leaving_posts_out(form, rng):
+    """One seed; the delete-one jackknife of the whole fit, up to second order in 1/P."""
+    P = 400
+    gain = gain_curve(form, D, 2, 1) + rng.normal(0, 0.5, (1, P, len(D)))
+    fit = curve_fit(gain, D, form=form)
+    whole = curve_fit(gain, D, form=form)
+    without = [curve_fit(np.delete(gain, p, axis=1), D, form=form) for p in range(P)]
+    for name in QUANTITIES:
+        theta = np.array([getattr(w, name).value for w in without])
+        pseudo = P * getattr(whole, name).value - (P - 1) * theta
+        assert getattr(fit, name).se == pytest.approx(
+            crossed_statistic(pseudo[None]).se, rel=0.02
+        ), name
+
+
+def test_a_curve_that_never_turns_has_no_peak_but_a_top():
+    gain = np.tile(gain_curve("best-of-n", D, 1, -0.1), (2, 5, 1))
+    fit = curve_fit(gain, D, form="best-of-n")
+    assert fit.peak_d.method == "undefined: no peak in the fit: beta <= 0"
+    assert fit.turn.value == pytest.approx(-0.1)
+    assert fit.top_gain.value == pytest.approx(2.5 * (1 + 0.25))
+    assert not fit.beyond
+
+
+def test_a_curve_that_only_falls_has_no_turn():
+    gain = np.tile(gain_curve("best-of-n", D, -1, 0.1), (2, 5, 1))
+    fit = curve_fit(gain, D, form="best-of-n")
+    assert fit.turn.method == "undefined: no rise in the fit: alpha <= 0"
+    assert fit.peak_d.method == "undefined: no peak in the fit"
+    assert fit.top_gain.value == 0
+
+
+def test_too_few_distances_are_undefined():
+    fit = curve_fit(np.ones((2, 5, 2)), [0, 1], form="ppo")
+    assert fit.alpha.method == "undefined: fewer than two distances above 0"
+
+
+def test_more_labels_peak_later_and_higher_in_the_differences():
+    def of(pairs):
+        alpha, beta, *_ = REPRODUCED[pairs]
+        noise = np.random.default_rng(pairs).normal(0, 0.05, (3, 40, 6))
+        return curve_fit(gain_curve("best-of-n", D, alpha, beta) + noise, D, form="best-of-n")
+
+    small, large = of(500), of(60000)
+    found = curve_difference(large, small)
+    assert found["turn"].high < 0
+    assert found["top_gain"].low > 0
+    for name in QUANTITIES:
+        difference = getattr(large, name).value - getattr(small, name).value
+        assert found[name].value == pytest.approx(difference)
+    same = curve_difference(small, small)["peak_d"]
+    assert (same.value, same.se) == (0, 0)
+
+
+def test_differences_with_an_undefined_side_keep_its_reason():
+    rising = np.tile(gain_curve("best-of-n", D, 1, -0.1), (2, 5, 1))
+    turning = np.tile(gain_curve("best-of-n", D, 1, 0.3), (2, 5, 1))
+    a, b = (curve_fit(g, D, form="best-of-n") for g in (rising, turning))
+    assert "no peak" in curve_difference(a, b)["peak_d"].method
+    assert "no peak" in curve_difference(b, a)["peak_d"].method
+    assert curve_difference(b, a)["turn"].value == pytest.approx(0.4)
+
+
+def test_gains_are_taken_from_distance_zero():
+    scores = np.array([[[5, 7, 6], [1, 2, 3]], [[4, 4, 9], [0, 8, 1.0]]])
+    assert gain_from_start(scores, [0, 1, 2]).tolist() == [
+        [[0, 2, 1], [0, 1, 2]], [[0, 0, 5], [0, 8, 1]],
+    ]  # fmt: skip
+    # seed 1 began at its last point: [4 - 9, 4 - 9, 0]
+    found = gain_from_start(scores, [[0, 1, 2], [1, 2, 0]])
+    assert found[1, 0].tolist() == [-5, -5, 0]
+    with pytest.raises(StatisticsError, match="no score at distance 0"):
+        gain_from_start(scores, [[0, 1, 2], [1, 2, 3]])
+
+
+def test_change_between_named_points_is_the_paired_difference():
+    gain = np.zeros((1, 6, 4))
+    gain[0, :, 1] = [1, 2, 3, 4, 5, 6]
+    gain[0, :, 3] = [0, 2, 1, 4, 3, 6]
+    found = change_between(gain, 1, -1)
+    assert found.value == pytest.approx(-5 / 6)
+    assert found.se == pytest.approx(np.std([1, 0, 2, 0, 2, 0], ddof=1) / math.sqrt(6))
+
+
+def test_wrong_inputs_are_refused():
+    gain = np.ones((2, 5, 3))
+    with pytest.raises(StatisticsError, match="form is 'rl'; allowed best-of-n, ppo"):
+        curve_fit(gain, [0, 1, 2], form="rl")
+    with pytest.raises(StatisticsError, match=r"d has shape \(2,\); allowed \(3,\) or \(2, 3\)"):
+        curve_fit(gain, [0, 1], form="ppo")
+    with pytest.raises(StatisticsError, match="gain has 2 dimensions; allowed 3"):
+        curve_fit(gain[0], [0, 1, 2], form="ppo")
+    with pytest.raises(StatisticsError, match="a distance is below 0"):
+        curve_fit(gain, [0, 1, -2], form="ppo")
+    with pytest.raises(StatisticsError, match="a distance is below 0"):
+        gain_curve("ppo", [-1], 1, 1)
+    with pytest.raises(StatisticsError, match="a gain or distance is NaN"):
+        curve_fit(gain * math.nan, [0, 1, 2], form="ppo")
+    with pytest.raises(StatisticsError, match=r"weights have shape \(2,\); allowed 3 or \(2, 3\)"):
+        curve_fit(gain, [0, 1, 2], form="ppo", weights=[1, 1])
+    with pytest.raises(StatisticsError, match="gain has 1 dimensions"):
+        change_between([1, 2], 0, 1)
+    with pytest.raises(StatisticsError, match="places are 0 and 3; allowed within 3"):
+        change_between(gain, 0, 3)
+    fit = curve_fit(gain, [0, 1, 2], form="ppo")
+    with pytest.raises(StatisticsError, match="the fits are of ppo and best-of-n"):
+        curve_difference(fit, curve_fit(gain, [0, 1, 2], form="best-of-n"))
+    with pytest.raises(StatisticsError, match=r"rest on \(2, 5\) and \(2, 4\) seeds x posts"):
+        curve_difference(fit, curve_fit(gain[:, 1:], [0, 1, 2], form="ppo"))
