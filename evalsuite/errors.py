@@ -27,6 +27,10 @@ class TrainingError(EvalsuiteError):
     """A training run cannot start, go on or be resumed; what it has saved is intact."""
 
 
+class JudgeError(EvalsuiteError):
+    """A judge cannot go on answering (its server, its budget); the answers it has are kept."""
+
+
 class DataError(EvalsuiteError):
     """One input row or file is not what its format allows.
 

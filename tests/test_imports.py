@@ -32,7 +32,8 @@ ALLOWED = {
     | {"evalsuite.metrics", "evalsuite.report", "evalsuite.stats", "evalsuite.tables"}
     | {"evalsuite.experiment"},
     "evalsuite/judges": {"evalsuite.judges", "evalsuite.errors", "evalsuite.records"}
-    | {"evalsuite.tables", "evalsuite.simulation", "evalsuite.models", "evalsuite.config"},
+    | {"evalsuite.tables", "evalsuite.simulation", "evalsuite.models", "evalsuite.config"}
+    | {"evalsuite.datasets"},
     "evalsuite/probes": {"evalsuite.probes", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.tables", "evalsuite.simulation", "evalsuite.metrics"},
 }

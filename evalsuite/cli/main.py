@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 import evalsuite
-from evalsuite.cli import analyze, data, models, sample, train
+from evalsuite.cli import analyze, data, judge, models, sample, train
 from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.command("analyze")(analyze.analyze)
 app.command("options")(analyze.options)
 app.command("page")(analyze.page)
+data.app.command("judge")(judge.judge)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")

@@ -23,12 +23,10 @@ COLUMNS = {
 """Names each of the three columns may have; the first that is there counts."""
 
 
-def read_texts(path: Path, posts: Path | None = None) -> list[Text]:
-    """Summaries of a .parquet file or of JSON lines.
+def read_rows(path: Path) -> list[tuple[str, str, str]]:
+    """Post id, policy and text of each row of a .parquet file or of JSON lines.
 
-    posts: a file of `post_lines`, where ids are those of the tables.
-    Raises DataError for a file that cannot be read, a column or value that is missing, or a post
-    that is not of the world.
+    Raises DataError for a file that cannot be read, or a column or value that is missing.
     """
     table = _read(path)
     columns = []
@@ -48,14 +46,22 @@ def read_texts(path: Path, posts: Path | None = None) -> list[Text]:
                 )  # fmt: skip
         columns.append(values)
     identities, policies, texts = columns
+    return list(zip(identities, policies, texts, strict=True))
+
+
+def read_texts(path: Path, posts: Path | None = None) -> list[Text]:
+    """Summaries of simulated posts.
+
+    posts: a file of `post_lines`, where ids are those of the tables.
+    Raises DataError as `read_rows`, and for a post that is not of the world.
+    """
+    rows = read_rows(path)
     sources: dict[str, str] = {}
     if posts is not None:
         known = load([str(posts)]).posts
         sources = dict(zip(known["post_id"], known["source_id"], strict=True))
-    return [
-        Text(post, policy, text)
-        for post, policy, text in zip(world_ids(identities, sources), policies, texts, strict=True)
-    ]
+    ids = world_ids([identity for identity, _, _ in rows], sources)
+    return [Text(post, policy, text) for post, (_, policy, text) in zip(ids, rows, strict=True)]
 
 
 def _read(path: Path) -> pd.DataFrame:
