@@ -117,8 +117,7 @@ def _in_gaps(words: Words, fresh: Words, slot: int, domain: str) -> Iterator[Wor
 def _between(words: Words, fresh: Words, slot: int, domain: str) -> Iterator[Words]:
     """A place, time or clause anywhere, with or without a joint before or after it."""
     for at in range(len(words) + 1):
-        for joint in _BETWEEN = (*_MARKS, ",", "and")
-_JOINTS:
+        for joint in _JOINTS:
             yield words[:at] + joint + fresh + words[at:]
             if joint:
                 yield words[:at] + fresh + joint + words[at:]
