@@ -14,4 +14,5 @@ NAMES = (
     "decoding",
     "copying",
     "rouge",
+    "rounds",
 )
