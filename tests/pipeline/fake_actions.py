@@ -59,6 +59,13 @@ def train(step: Step, folder: Path, report: Any) -> None:
     path.write_text("whole")
 
 
+def linger(step: Step, folder: Path, report: Any) -> None:
+    """Takes note of being asked to stop, and goes on."""
+    signal.signal(signal.SIGTERM, lambda number, _: (folder / "asked").touch())
+    for _ in range(6000):
+        time.sleep(0.01)
+
+
 def refuse(step: Step, folder: Path, report: Any) -> None:
     raise ConfigError("posts.jsonl: has no rows; allowed one or more")
 
@@ -94,6 +101,6 @@ def stop(step: Step, folder: Path, report: Any) -> None:
 
 
 ACTIONS: dict[str, Callable[[Step, Path, Any], Any]] = {
-    "write": write, "count": count, "train": train, "refuse": refuse, "fault": fault, "die": die,
-    "leave": leave, "nothing": nothing, "stop": stop,
+    "write": write, "count": count, "train": train, "linger": linger, "refuse": refuse,
+    "fault": fault, "die": die, "leave": leave, "nothing": nothing, "stop": stop,
 }  # fmt: skip

@@ -33,7 +33,13 @@ def training() -> Plan:
     )
 
 
+def patient() -> Plan:
+    """One that does not stop when asked."""
+    return Plan([Step("one", "sft", "lingers", "linger", {}, (), ("one.txt",))])
+
+
 if __name__ == "__main__":
-    plan = {"counting": counting, "training": training}[sys.argv[3]]()
+    plans = {"counting": counting, "training": training, "patient": patient}
+    plan = plans[sys.argv[3]]()
     outcome = run(plan, Path(sys.argv[1]), jobs=int(sys.argv[2]), runner_module="fake_actions")
     sys.exit(outcome.code)
