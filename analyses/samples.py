@@ -117,3 +117,16 @@ def deviation(values: Floats, seeds: Floats) -> Floats:
     for seed in np.unique(seeds):
         out[seeds == seed] = values[seeds == seed].std()
     return out
+
+
+def of_main_domain(summaries: pd.DataFrame) -> pd.DataFrame:
+    """Summaries of the domain that policies were trained on: "tldr", else the most frequent one.
+
+    Seeds that are not told apart count as one.
+    """
+    domains = summaries["domain"].value_counts()
+    if domains.empty:
+        return summaries
+    main = "tldr" if "tldr" in domains.index else domains.index[0]
+    mine = summaries[summaries["domain"] == main]
+    return mine.assign(seed=mine["seed"].fillna(0))
