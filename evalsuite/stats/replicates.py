@@ -92,9 +92,15 @@ def crossed_mean(
     seeds differ. With one seed posts alone are the clusters and `method` says "one seed": such an
     interval says nothing about another training run.
 
+    Where seeds share no post at all (each was judged on posts of its own), posts are nested: the
+    means of seeds then differ by seeds and posts together, so they alone give the error, with
+    S - 1 degrees of freedom, and never less than posts within seeds give.
+
     Raises StatisticsError as `crossed_cells`. Source: Searle, Casella & McCulloch 1992, ch. 4.
     """
     cells = crossed_cells(values, seeds=seeds, posts=posts)
+    if cells.left_out and not cells.posts and len(cells.seeds) > 1:
+        return _nested(values, seeds, posts, level)
     return _estimate(cells.values, n=cells.n, left_out=cells.left_out, level=level)
 
 
@@ -199,14 +205,30 @@ def _estimate(
     S, P = y.shape
     dropped = f"; {left_out} posts not in every seed left out" if left_out else ""
     if y.size == 0:
-        reason = f"no post is in every seed{dropped}" if left_out else "no values"
-        return undefined(f"{words}{reason}", level=level)
+        return undefined(f"{words}no values", level=level)
     point = float(y.mean()) if value is None else value
     design = "one seed, posts as clusters" if S == 1 else f"{S} seeds x {P} posts, crossed"
     variance, df = _variance(y)
     return t_interval(
         point, math.sqrt(variance), n=n, n_clusters=P, level=level, df=df,
         method=f"{words}{design}{dropped}",
+    )  # fmt: skip
+
+
+def _nested(values: ArrayLike, seeds: ArrayLike, posts: ArrayLike, level: float) -> Estimate:
+    """The estimate where each seed has posts of its own."""
+    rows = pd.DataFrame({"y": np.asarray(values, dtype=np.float64)})
+    rows["s"], rows["p"] = pd.factorize(pd.Series(seeds))[0], pd.factorize(pd.Series(posts))[0]
+    cells = rows.groupby(["s", "p"])["y"].mean()
+    seed = cells.groupby(level="s").agg(["mean", "var", "count"])
+    S, P = len(seed), len(cells)
+    between = float(seed["mean"].var(ddof=1)) / S
+    within = float((seed["var"] / seed["count"]).sum()) / S**2
+    larger, df = (between, S - 1.0) if between >= within else (within, float(P - S))
+    variance = larger if (seed["count"] > 1).all() else math.nan
+    return t_interval(
+        float(seed["mean"].mean()), math.sqrt(variance), n=len(rows), n_clusters=P, level=level,
+        df=df, method=f"{S} seeds, {P} posts nested in them",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from evalsuite.errors import StatisticsError
 from evalsuite.stats.clusters import Floats
 from evalsuite.stats.estimate import Estimate, undefined
-from evalsuite.stats.replicates import crossed_cells, crossed_statistic
+from evalsuite.stats.replicates import crossed_cells, crossed_mean
 
 RATE, DATA, SIZE = range(3)
 """Columns of the design: accuracy at the centre, per doubling of labels, of parameters."""
@@ -62,12 +62,13 @@ def scaling_per_doubling(
     correct: (n,), one row a reward model and pair: 1 right, 0 wrong, .5 undecided. A reward model
     is a combination of labels and parameters here; pairs of one post, and members of one ensemble,
     are averaged, and each combination weighs alike however many pairs it judged. Used are the
-    combinations that every seed has, on posts that all of them judged in every seed, so that no
-    slope is a difference between kinds of posts; `left_out` counts the other rows.
+    combinations that every seed has, on posts that all of them judged, so that no slope is a
+    difference between kinds of posts; `left_out` counts the other rows. Seeds have the same posts
+    or each its own (`crossed_mean`).
 
     Slopes are linear in the accuracies of a post, so each post of each seed has its own, and the
-    interval is that of their mean over crossed seeds and posts. It is about other seeds and
-    posts; whether accuracy is straight in the logarithms is not part of it.
+    interval is that of their mean over seeds and posts. It is about other seeds and posts; whether
+    accuracy is straight in the logarithms is not part of it.
 
     Undefined, with the reason: a slope whose variable has one value only, or both where labels
     and parameters move together exactly; everything where no post is left.
@@ -87,7 +88,7 @@ def scaling_per_doubling(
         raise StatisticsError("labels or parameters are not above 0; allowed positive numbers")
     if rows["y"].isna().any():
         raise StatisticsError("correct has a NaN; allowed 0 to 1")
-    none = undefined("no post that every reward model judged in every seed", level=level)
+    none = undefined("no post that every reward model judged", level=level)
     nothing = Scaling(none, none, none, np.nan, np.nan, len(rows))
     if rows.empty:
         return nothing
@@ -96,22 +97,23 @@ def scaling_per_doubling(
     in_seed = means.notna().groupby(level="s").any().to_numpy()
     means = means[means.columns[np.flatnonzero(in_seed.all(axis=0))]].dropna()
     models = np.log2(means.columns.to_frame()[["labels", "parameters"]].to_numpy(dtype=np.float64))
-    seed_labels, post_labels = (means.index.get_level_values(name) for name in ("s", "p"))
-    table = crossed_cells(means.to_numpy(), seeds=seed_labels, posts=post_labels)
-    if not table.values.size:
+    if means.empty:
         return nothing
+    seed_labels, post_labels = (means.index.get_level_values(name) for name in ("s", "p"))
     counts = cells.size().unstack(["labels", "parameters"]).loc[means.index, means.columns]
-    kept = int(counts[post_labels.isin(table.posts)].to_numpy().sum())
 
     offsets = models - models.mean(axis=0)
     design = np.column_stack([np.ones(len(models)), offsets])
-    slopes = table.values @ np.linalg.pinv(design).T  # (S, P, 3)
+    slopes = means.to_numpy() @ np.linalg.pinv(design).T  # a row a (seed, post)
+    shared = crossed_cells(slopes, seeds=seed_labels, posts=post_labels).posts
+    used = post_labels.isin(shared) if shared else np.ones(len(means), dtype=bool)
+    kept = int(counts[used].to_numpy().sum())
     found = []
     for column, why in enumerate(_undefined_columns(offsets)):
+        one = crossed_mean(slopes[:, column], seeds=seed_labels, posts=post_labels, level=level)
         if why:
-            found.append(undefined(why, n=kept, n_clusters=table.values.shape[1], level=level))
-        else:
-            found.append(crossed_statistic(slopes[..., column], level=level)._replace(n=kept))
+            one = undefined(why, n_clusters=one.n_clusters, level=level)
+        found.append(one._replace(n=kept))
     labels_at, parameters_at = np.exp2(models.mean(axis=0)).tolist()
     return Scaling(
         found[DATA], found[SIZE], found[RATE], labels_at, parameters_at, len(rows) - kept

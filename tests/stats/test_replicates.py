@@ -112,10 +112,31 @@ def test_columns_are_averaged_each():
 
 def test_nothing_is_undefined_with_the_reason():
     assert crossed_mean([], seeds=[], posts=[]).method == "undefined: no values"
-    apart = crossed_mean([1, 2], seeds=[0, 1], posts=["a", "b"])
-    assert math.isnan(apart.value)
-    assert apart.method.startswith("undefined: no post is in every seed; 2 posts")
+    assert crossed_cells([1, 2], seeds=[0, 1], posts=["a", "b"]).values.shape == (2, 0)
     assert crossed_statistic(np.empty((3, 0))).method == "undefined: no values"
+
+
+def nested(by_seed):
+    rows = [(y, s, f"s{s}p{p}") for s, part in enumerate(by_seed) for p, y in enumerate(part)]
+    values, seeds, posts = zip(*rows, strict=True)
+    return crossed_mean(values, seeds=seeds, posts=posts)
+
+
+def test_seeds_with_posts_of_their_own_are_the_units():
+    """Means 1, 3, 8 of seeds with 2, 2 and 3 posts: mean 4, SD sqrt(13)."""
+    found = nested([[0, 2], [3, 3], [7, 8, 9]])
+    assert (found.value, found.n, found.n_clusters) == (4, 7, 7)
+    assert found.se == pytest.approx(math.sqrt(13 / 3))
+    assert found.method == "3 seeds, 7 posts nested in them, t(2)"
+
+
+def test_nested_seeds_that_agree_too_well_leave_what_posts_give():
+    """Variances 2 and 8 of means of 2, and means equal: (2/2 + 8/2) / 4; 4 - 2 degrees."""
+    found = nested([[4, 6], [3, 7]])
+    assert found.se == pytest.approx(math.sqrt(5 / 4))
+    assert "4 clusters, 5 needed" in found.method
+    assert nested([[4, 6], [3, 7, 5]]).method.endswith("nested in them, t(3)")
+    assert math.isnan(nested([[4], [3, 7, 5, 1, 2]]).se)
 
 
 @settings(max_examples=40)
@@ -219,3 +240,17 @@ def test_coverage_with_three_seeds_and_a_hundred_posts(seed_sd, post_sd):
     coverage = inside / data_sets
     print(f"seed SD {seed_sd}, post SD {post_sd}: {coverage:.3f}")  # noqa: T201 - on request, -s
     assert 0.91 < coverage < 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed_sd", [0.0, 0.05, 0.1, 0.2, 1.0])
+def test_coverage_of_three_seeds_with_a_hundred_posts_of_their_own(seed_sd):
+    """Posts of SD 1, so their share of a seed's mean has SD .1."""
+    draw, inside, data_sets = np.random.default_rng(20200902), 0, 2000
+    for _ in range(data_sets):
+        y = draw.normal(0, seed_sd, (3, 1)) + draw.normal(0, 1, (3, 100))
+        found = nested(y)
+        inside += found.low <= 0 <= found.high
+    coverage = inside / data_sets
+    print(f"nested, seed SD {seed_sd}: {coverage:.3f}")  # noqa: T201 - on request, -s
+    assert 0.9 < coverage < 0.99

@@ -94,11 +94,21 @@ def test_one_amount_or_both_together_have_no_slope():
     assert sizes.size.value == pytest.approx(0.03)
 
 
-def test_nothing_left_is_undefined():
-    rows = grid(plane, seeds=2, posts=1)
-    rows["posts"] = rows["posts"] + rows["seeds"].astype(str)
+def test_seeds_may_have_posts_of_their_own():
+    rows = grid(lambda n, m, s, p: plane(n, m, s, p) + 0.01 * s * math.log2(n / 600))
+    rows["posts"] = rows["posts"] + "s" + rows["seeds"].astype(str)
     found = fit(rows)
-    reason = "undefined: no post that every reward model judged in every seed"
+    assert found.data.value == pytest.approx(0.025)  # slopes .02 and .03
+    assert found.data.se == pytest.approx(0.005)
+    assert (found.data.n, found.left_out) == (48, 0)
+    assert found.data.method.startswith("2 seeds, 12 posts nested in them")
+
+
+def test_nothing_left_is_undefined():
+    rows = grid(plane, posts=2)
+    rows = rows[(rows["posts"] == "p0") == (rows["labels"] == 600)]
+    found = fit(rows)
+    reason = "undefined: no post that every reward model judged"
     assert found.data.method == found.size.method == found.centre.method == reason
     assert found.left_out == 8
     assert fit(rows.iloc[:0]).data.method == reason
