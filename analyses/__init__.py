@@ -15,4 +15,6 @@ NAMES = (
     "copying",
     "rouge",
     "rounds",
+    "edits",
+    "probes",
 )
