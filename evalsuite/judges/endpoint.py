@@ -111,12 +111,11 @@ class Endpoint:
         data = json.dumps(body).encode()
         for attempt in range(self.manners.retries + 1):
             self._wait_for_turn()
-            if self.stop.is_set():
-                raise StoppedError
             try:
                 return self._send(data)
             except _UnwellError as error:
                 problem = str(error)
+                self._hold_back(error.wait)
                 if attempt < self.manners.retries:
                     self._back_off(attempt, error.wait)
         times = f"{self.manners.retries + 1} times" if self.manners.retries else "once"
@@ -124,6 +123,8 @@ class Endpoint:
 
     def _wait_for_turn(self) -> None:
         """Slots are a minute / rate apart, so there is no burst either."""
+        if self.stop.is_set():
+            raise StoppedError
         rate = self.manners.requests_per_minute
         with self._lock:
             now = self._clock()
@@ -131,19 +132,25 @@ class Endpoint:
             self._next = turn + (60.0 / rate if rate else 0.0)
         if turn > now:
             self._sleep(turn - now)
+        if self.stop.is_set():
+            raise StoppedError
 
-    def _back_off(self, attempt: int, wanted: float) -> None:
+    def _hold_back(self, wanted: float) -> None:
+        """No request from any thread for so many seconds."""
         longest = self.manners.max_wait_s
         if wanted > longest:
             raise JudgeError(
                 f"{self.url}: asks to wait {wanted:.0f} s; allowed up to max_wait_s, {longest:g}"
             )
+        if wanted:
+            with self._lock:
+                self._next = max(self._next, self._clock() + wanted)
+
+    def _back_off(self, attempt: int, wanted: float) -> None:
         with self._lock:
             self.retried += 1
             share = self._rng.uniform(0.5, 1.0)
-            if wanted:
-                self._next = max(self._next, self._clock() + wanted)
-        delay = min(self.manners.backoff_s * 2.0**attempt, longest) * share
+        delay = min(self.manners.backoff_s * 2.0**attempt, self.manners.max_wait_s) * share
         if delay > wanted:
             self._sleep(delay)
 
@@ -240,8 +247,8 @@ def _reply(raw: bytes, request: bytes) -> Reply:
     if not isinstance(text, str):
         raise _UnwellError("the reply is not a chat completion in JSON")
     used = data.get("usage")
-    counts = [used.get(k) if isinstance(used, dict) else None
-              for k in ("prompt_tokens", "completion_tokens")]  # fmt: skip
-    if all(isinstance(count, int) and count >= 0 for count in counts):
-        return Reply(text, counts[0], counts[1])
+    if isinstance(used, dict):
+        prompt, replied = used.get("prompt_tokens"), used.get("completion_tokens")
+        if isinstance(prompt, int) and isinstance(replied, int) and min(prompt, replied) >= 0:
+            return Reply(text, prompt, replied)
     return Reply(text, len(request) // CHARS_A_TOKEN + 1, len(text) // CHARS_A_TOKEN + 1, True)

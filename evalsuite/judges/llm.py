@@ -29,7 +29,7 @@ import numpy as np
 
 from evalsuite.errors import ConfigError, EvalsuiteError, JudgeError
 from evalsuite.judges.cache import Reply, ReplyCache
-from evalsuite.judges.endpoint import Endpoint, Manners, RequestFailedError
+from evalsuite.judges.endpoint import Endpoint, Manners, RequestFailedError, StoppedError
 from evalsuite.judges.judge import LEFT, RIGHT, TIE, UNANSWERED, Answer, Progress, Question
 from evalsuite.judges.prompt import PROMPT, Verdict, check_prompt, render, verdict
 from evalsuite.records import shown
@@ -187,6 +187,7 @@ class LLMJudge:
         )
         self._lock = threading.Lock()
         self._tokens, self._cost, self._failures = 0, 0.0, 0
+        self._error: EvalsuiteError | None = None
 
     def __call__(
         self, questions: Sequence[Question], *, progress: Progress | None = None
@@ -194,35 +195,47 @@ class LLMJudge:
         """Answers (n,). Raises JudgeError when it cannot go on; replies it has stay on file."""
         distinct = {question.id: question for question in questions}
         self._endpoint.stop.clear()
+        self._error, self._failures = None, 0
         found: dict[str, Answer] = {}
         with ReplyCache(self.cache) as cache:
-            (self._tokens, self._cost), self._failures = cache.spent(), 0
+            self._tokens, self._cost = cache.spent()
             pool = ThreadPoolExecutor(self.settings.concurrency)
             try:
                 under_way = {
-                    pool.submit(self._answer, question, cache): identity
+                    pool.submit(self._try, question, cache): identity
                     for identity, question in distinct.items()
                 }
                 for future in as_completed(under_way):
-                    found[under_way[future]] = future.result()
-                    if progress is not None:
-                        progress(len(found), len(distinct))
-            except EvalsuiteError as error:
-                self._end(pool)
-                raise JudgeError(
-                    f"{error}; {len(found)} of {len(distinct)} questions are answered, their "
-                    f"replies in {self.cache}: the same call goes on from there"
-                ) from error
+                    answer = future.result()
+                    if answer is not None:
+                        found[under_way[future]] = answer
+                        if progress is not None:
+                            progress(len(found), len(distinct))
             finally:
-                self._end(pool)
+                self._endpoint.stop.set()
+                pool.shutdown(cancel_futures=True)
                 self.counts.retried = self._endpoint.retried
+        unanswered = sum(not answer.answered for answer in found.values())
+        if self._error is not None:
+            raise JudgeError(
+                f"{self._error}; {len(found) - unanswered} of {len(distinct)} questions are "
+                f"answered, their replies in {self.cache}: the same call goes on from there"
+            ) from self._error
         self.counts.questions += len(distinct)
-        self.counts.unanswered += sum(not answer.answered for answer in found.values())
+        self.counts.unanswered += unanswered
         return [found[question.id] for question in questions]
 
-    def _end(self, pool: ThreadPoolExecutor) -> None:
-        self._endpoint.stop.set()
-        pool.shutdown(cancel_futures=True)
+    def _try(self, question: Question, cache: ReplyCache) -> Answer | None:
+        """The answer, or None once the judge cannot go on; the first to see that tells the rest."""
+        try:
+            return self._answer(question, cache)
+        except StoppedError:
+            return None
+        except EvalsuiteError as error:
+            with self._lock:
+                self._error = self._error or error
+            self._endpoint.stop.set()
+            return None
 
     def _answer(self, question: Question, cache: ReplyCache) -> Answer:
         replies: list[str] = []

@@ -34,8 +34,8 @@ from evalsuite.simulation import Crowd, World
 LABELERS = 24
 KINDS = ("simulated", "truth", "labels", "reward", "llm")
 ALLOWED = (
-    "simulated, simulated(LABELERS), truth, labels:PATH, reward:FOLDER, reward(TEMPERATURE):FOLDER, "
-    "llm:SETTINGS.yaml"
+    "simulated, simulated(LABELERS), truth, labels:PATH, reward:FOLDER, "
+    "reward(TEMPERATURE):FOLDER, llm:SETTINGS.yaml"
 )
 
 _FORM = re.compile(r"(?P<kind>\w+)(?:\((?P<number>[^)]*)\))?(?::(?P<what>.+))?")
