@@ -14,6 +14,7 @@ NAMES = (
     "decoding",
     "copying",
     "rouge",
+    "divergence",
     "rounds",
     "edits",
     "probes",
