@@ -60,6 +60,14 @@ def resolve(
     return instance
 
 
+def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """An instance of `cls` from plain data, as strict as a file; `where` names it in errors."""
+    _refuse_unknown(cls, values, where)
+    checked = _validated(cls, dict(values), where)
+    instance: T = TypeAdapter(cls).validate_python(_with_own_defaults(cls, checked))
+    return instance
+
+
 def as_dict(config: Any) -> dict[str, Any]:
     """The resolved settings as plain data, for JSON beside an output."""
     plain: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
