@@ -18,4 +18,8 @@ NAMES = (
     "rounds",
     "edits",
     "probes",
+    "reward_scaling",
+    "best_of_n",
+    "overoptimization",
+    "value_network",
 )

@@ -24,7 +24,7 @@ BEST_OF_N, PPO = "best-of-n", "ppo"
 
 MAX_ALONE = 3
 _WAYS = {BEST_OF_N: ("best-of-N", "#12876a", "D"), PPO: ("PPO", "#d1622b", "^")}
-_NAMES = 0.5  # inches that the names of objectives take below
+_WORDS, _NAMES = 0.2, 0.5  # inches that legends take, above and below
 _COLUMNS = 12  # of the grid: any number of panels up to 4 divides it
 
 
@@ -34,12 +34,12 @@ def draw(table: pd.DataFrame) -> Figure:
     rows = [count for count in (len(first), len(below)) if count]
     if not rows:
         return _nothing()
-    heights = [*[2.5] * len(rows), *([_NAMES] if below else [])]
+    heights = [_WORDS, *[2.5] * len(rows), *([_NAMES] if below else [])]
     fig, grid = style.figure(
         "double", sum(heights) + 0.3, len(heights), _COLUMNS, squeeze=False,
         height_ratios=heights,
     )  # fmt: skip
-    panels = [_panels(cells, count) for cells, count in zip(grid, rows, strict=False)]
+    panels = [_panels(cells, count) for cells, count in zip(grid[1:], rows, strict=False)]
     looks = objectives.looks(table)
     unit = str(table["unit"].iloc[0]) if len(table) else ""
     if first:
@@ -49,7 +49,7 @@ def draw(table: pd.DataFrame) -> Figure:
             ax.set_xlabel("d = √KL, √nats")
         panels[0][0].set_ylabel(f"gain, units of {unit}")
         _share(panels[0])
-        _legend_of_ways(panels[0][-1], table)
+    _legend_of_ways(_panels(grid[0], 1)[0], table)
     if below:
         for ax, (title, way, names) in zip(panels[-1], below, strict=True):
             _many(ax, table[table["way"] == way], names, looks)
@@ -172,7 +172,8 @@ def _many(
 
 
 def _legend_of_ways(ax: Axes, table: pd.DataFrame) -> None:
-    """What markers and lines of the upper panels mean."""
+    """What markers and lines of the upper panels mean, in an axes of its own."""
+    ax.axis("off")
     ways = set(_curves(table)["way"])
     handles = [
         Line2D([], [], color=colour, marker=marker, ms=3.5, lw=1.3, label=f"{word}: truth, fit")
@@ -184,7 +185,7 @@ def _legend_of_ways(ax: Axes, table: pd.DataFrame) -> None:
             [], [], color=_WAYS[PPO][1], marker="o", mfc="white", ms=4, lw=0,
             label="final policies of PPO",
         ))  # fmt: skip
-    style.legend(ax, handles=handles, loc="best")
+    style.legend(ax, handles=handles, loc="center", ncols=len(handles), columnspacing=1.8)
 
 
 def _legend_of_objectives(

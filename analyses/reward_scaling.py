@@ -160,9 +160,9 @@ def _slopes(rows: pd.DataFrame, measure: str, level: float) -> list[dict[str, ob
 def plot(table: pd.DataFrame) -> Figure:
     """Rates by labels, a line a size, with level lines of the rules: truth, then labelers."""
     table = table[table["kind"] == "all"]
-    fig, axes = style.figure("double", 3.0, 1, 2, sharey=True, width_ratios=[1.15, 1])
+    fig, axes = style.figure("double", 3.2, 1, 2, sharey=True)
     titles = {CORRECT: "Against the truth", AGREES: "Against a labeler's answer"}
-    ends: list[tuple[Axes, pd.DataFrame, pd.DataFrame]] = []
+    ends: list[tuple[Axes, float, pd.DataFrame, pd.DataFrame]] = []
     models = table[(table["quantity"] == "rate") & (table["judge"] == MODEL)]
     sizes = models.sort_values("parameters").drop_duplicates("size")["size"].tolist()
     colours = dict(zip(sizes, objectives.shades(count=len(sizes)), strict=True))
@@ -170,21 +170,22 @@ def plot(table: pd.DataFrame) -> Figure:
         mine = table[table["measure"] == measure]
         lines = mine[(mine["quantity"] == "rate") & (mine["judge"] == MODEL)]
         rules = mine[(mine["quantity"] == "rate") & (mine["judge"] != MODEL)].dropna(subset="value")
-        _lines(ax, lines, colours)
-        _levels(ax, rules)
-        style.title(ax, title)
-        _slope_words(ax, mine[mine["quantity"] == DOUBLING])
-        ends.append((ax, lines, rules))
+        end = _lines(ax, lines, colours)
+        _levels(ax, rules, end)
+        said = _slope_words(ax, mine[mine["quantity"] == DOUBLING])
+        style.title(ax, title + "\n" * said)
+        ends.append((ax, end, lines, rules))
     style.rate_axis(axes[0], "y", label="held-out pairs answered right")
-    axes[1].set_ylabel("held-out pairs answered alike")
+    axes[1].set_ylabel("held-out pairs, same answer")
     axes[1].tick_params(labelleft=True)
     style.note_errorbars(fig)
-    for ax, lines, rules in ends:
-        _names(ax, lines, rules, colours)
+    for ax, end, lines, rules in ends:
+        _names(ax, end, lines, rules, colours)
     return fig
 
 
-def _lines(ax: Axes, lines: pd.DataFrame, colours: dict[str, str]) -> None:
+def _lines(ax: Axes, lines: pd.DataFrame, colours: dict[str, str]) -> float:
+    """A line a size; the place on the axis where names begin."""
     for place, (size, colour) in enumerate(colours.items()):
         one = lines[lines["size"] == size].sort_values("labels")
         shifted = one.assign(at=one["labels"] * 2 ** (0.03 * (place - (len(colours) - 1) / 2)))
@@ -193,25 +194,30 @@ def _lines(ax: Axes, lines: pd.DataFrame, colours: dict[str, str]) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(amounts, [f"{amount:,.0f}" for amount in amounts])
     ax.xaxis.set_minor_locator(NullLocator())
-    if amounts:  # room at the right for names
-        wide = np.log2(amounts[-1] / amounts[0]) or 1.0
-        ax.set_xlim(amounts[0] * 2 ** (-0.08 * wide), amounts[-1] * 2 ** (0.42 * wide))
     ax.set_xlabel("labels it learned from (log scale)")
     style.grid(ax, "y")
+    if not amounts:
+        return ax.get_xlim()[1]
+    wide = np.log2(amounts[-1] / amounts[0]) or 1.0
+    ax.set_xlim(amounts[0] * 2 ** (-0.08 * wide), amounts[-1] * 2 ** (0.55 * wide))
+    return float(amounts[-1] * 2 ** (0.06 * wide))
 
 
-def _levels(ax: Axes, rules: pd.DataFrame) -> None:
+def _levels(ax: Axes, rules: pd.DataFrame, end: float) -> None:
+    """A line and its SE for each rule, up to where the names begin."""
+    low = ax.get_xlim()[0]
     for rule in rules.itertuples(index=False):
         line = ":" if rule.judge == "longer" else (0, (5, 2))
-        ax.axhline(rule.value, color=style.MUTED, lw=0.9, ls=line, zorder=0.9)
+        ax.plot([low, end], [rule.value] * 2, color=style.MUTED, lw=0.9, ls=line, zorder=0.9)
         if rule.se == rule.se:
-            ax.axhspan(
-                rule.value - rule.se, rule.value + rule.se, color=style.MUTED, alpha=0.1, lw=0
-            )
+            ax.fill_between(
+                [low, end], rule.value - rule.se, rule.value + rule.se, color=style.MUTED,
+                alpha=0.1, lw=0,
+            )  # fmt: skip
 
 
-def _slope_words(ax: Axes, slopes: pd.DataFrame) -> None:
-    """What a doubling adds, in the corner under the lines."""
+def _slope_words(ax: Axes, slopes: pd.DataFrame) -> int:
+    """What a doubling adds, under the title; the lines it takes."""
     said = []
     for of, word in (("labels", "labels"), ("parameters", "size")):
         one = slopes[(slopes["of"] == of) & slopes["value"].notna()]
@@ -220,25 +226,25 @@ def _slope_words(ax: Axes, slopes: pd.DataFrame) -> None:
             error = f" ± {se:.1f}" if se == se else ""
             said.append(f"{value:+z.1f}{error} points a doubling of {word}")
     if said:
-        ax.text(
-            0.02, 0.98, "\n".join(said), transform=ax.transAxes, va="top", fontsize=style.SMALL,
+        ax.annotate(
+            "\n".join(said), (0, 1.03), xycoords="axes fraction", fontsize=style.SMALL,
             color=style.MUTED, fontfamily="DejaVu Sans",
-        )  # fmt: skip
+        ).set_in_layout(False)  # fmt: skip
+    return len(said)
 
 
 def _names(
-    ax: Axes, lines: pd.DataFrame, rules: pd.DataFrame, colours: dict[str, str]
+    ax: Axes, end: float, lines: pd.DataFrame, rules: pd.DataFrame, colours: dict[str, str]
 ) -> None:
     """Sizes at the ends of their lines, rules at the right edge, all apart from each other."""
     last = lines.sort_values("labels").groupby("size").tail(1).set_index("size")
     last = last.reindex([size for size in colours if size in last.index])
     if last.empty:
         return
-    x = float(lines["labels"].max())
     style.label_directly(
-        ax, [x] * (len(last) + len(rules)), [*last["value"], *rules["value"]],
+        ax, [end] * (len(last) + len(rules)), [*last["value"], *rules["value"]],
         [*(f"{size} model" for size in last.index), *rules["judge"].map(RULES)],
-        [*(colours[size] for size in last.index), *[style.MUTED] * len(rules)], gap=8,
+        [*(colours[size] for size in last.index), *[style.MUTED] * len(rules)], gap=3,
     )  # fmt: skip
 
 
