@@ -296,8 +296,9 @@ def _lines(
         )  # fmt: skip
         ax.plot(at, line["straight"], color=look.colour, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
     ax.axhline(0, color=style.MUTED, lw=0.6, zorder=0.9)
-    ticks = [_percent(low, high) for low, high in pairwise(EDGES)]
-    ax.set_xticks(range(len(ticks)), ticks)
+    last = int(curve["quantile_low"].map(place).max()) + 1
+    ax.set_xticks(range(last), [_percent(low, high) for low, high in pairwise(EDGES)][:last])
+    ax.set_xlim(-0.5, last - 0.5)
     style.grid(ax, "y")
     style.title(ax, "What the favourites are worth")
     style.legend(ax, loc="upper left", handlelength=2.0)
