@@ -220,8 +220,8 @@ def reading(table: pd.DataFrame) -> str:
     for _, end in ends.set_index("objective").reindex(order).dropna(subset="value").iterrows():
         text = f"{end['label'] or end.name} {end['value']:+.2f} ({wording.interval(end, '.2f')}"
         if end.name in late.index:
-            text += f", {wording.direction(late.loc[end.name])} from N = {halfway(int(end['N']))} on"
+            way = wording.direction(late.loc[end.name])
+            text += f", {way} from N = {halfway(int(end['N']))} on"
         said.append(f"{text})")
     N, unit = int(ends["N"].max()), table["unit"].iloc[0]
     return f"Gain in {unit} of the best of {N} over one sample: {'; '.join(said)}."
-

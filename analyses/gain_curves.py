@@ -17,7 +17,7 @@ import pandas as pd
 from analyses import samples
 from analyses.samples import Floats, Samples
 from evalsuite.stats.best_of_n import kl_bound
-from evalsuite.stats.overoptimization import Form, curve_fit, CurveFit, distance
+from evalsuite.stats.overoptimization import CurveFit, Form, curve_fit, distance
 from evalsuite.stats.replicates import crossed_cells
 
 
@@ -73,7 +73,7 @@ def best_of_n_curves(pool: Samples) -> Iterator[Curve]:
             yield _curve(
                 "best-of-n", objective, np.nan, np.asarray(ns, float), gains.gold[known],
                 gains.in_gold[known], pool.seeds[known], pool.posts[known],
-                {seed: d for seed in np.unique(pool.seeds)},
+                dict.fromkeys(np.unique(pool.seeds).tolist(), d),
             )  # fmt: skip
 
 
@@ -85,7 +85,9 @@ def ppo_curves(
     Only policies of `size` with a value network of their own. The start is the first update on
     file; at update 0 the distance is 0. pool: of the same start, for the scale of a proxy.
     """
-    rows = trajectory.assign(seed=trajectory["seed"].fillna(0), coef=trajectory["kl_coef"].fillna(-1))
+    rows = trajectory.assign(
+        seed=trajectory["seed"].fillna(0), coef=trajectory["kl_coef"].fillna(-1)
+    )
     mine = (rows["value_network"] != "shared") & (rows["size"] == size)
     left_out["summaries of PPO on its way, of another size or value network"] += int((~mine).sum())
     for objective, runs in rows[mine].groupby("objective"):
@@ -110,7 +112,7 @@ def ppo_curves(
         yield _curve(
             "ppo", str(objective), float(runs["kl_coef"].iloc[0]), kl.columns.to_numpy(float),
             (gold - gold[:, :1])[known], own[known], seeds[known], posts[known],
-            dict(zip(kl.index, d, strict=True)),
+            dict(zip(kl.index.tolist(), d, strict=True)),
         )  # fmt: skip
 
 
@@ -130,7 +132,7 @@ def _unit(pool: Samples | None, objective: str, seed: float, run: pd.DataFrame) 
 
 def _curve(
     way: Form, objective: str, kl_coef: float, at: Floats, gold: Floats, proxy: Floats,
-    seeds: Floats, posts: np.ndarray, d: dict[float, Floats],
+    seeds: Floats, posts: np.ndarray, d: dict[object, Floats],
 ) -> Curve:  # fmt: skip
     """The balanced curve of (K, D) gains, of the posts that every seed has."""
     scaled = np.isfinite(proxy).all()

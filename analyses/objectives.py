@@ -8,8 +8,7 @@ held by tests/analyses/test_objectives.py.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -59,20 +58,20 @@ def looks(rows: pd.DataFrame) -> dict[str, Look]:
     rounds = sorted(facts["round"].dropna().unique())
     ensembles = facts.loc[facts["kind"] == "ensemble", "objective"].tolist()
     out = {}
-    for row in facts.itertuples(index=False):
-        colour, line = _FIXED.get(row.kind, style.MUTED), 0
-        if not math.isnan(row.round):
-            colour = shades(_ROUNDS, len(rounds))[rounds.index(row.round)]
-        elif row.kind == "rm":
-            place = amounts.index(row.labels) if row.labels in amounts else 0
+    for _, row in facts.iterrows():
+        name, kind = str(row["objective"]), str(row["kind"])
+        colour, line = _FIXED.get(kind, style.MUTED), 0
+        if row["round"] in rounds:
+            colour = shades(_ROUNDS, len(rounds))[rounds.index(row["round"])]
+        elif kind == "rm":
+            place = amounts.index(row["labels"]) if row["labels"] in amounts else 0
             colour = shades(_LABELS, len(amounts))[place]
-            line = sizes.index(row.parameters) if row.parameters in sizes else 0
-        elif row.kind == "ensemble":
-            place = ensembles.index(row.objective)
+            line = sizes.index(row["parameters"]) if row["parameters"] in sizes else 0
+        elif kind == "ensemble":
+            place = ensembles.index(name)
             colour, line = _ENSEMBLES[place % len(_ENSEMBLES)], place // len(_ENSEMBLES)
-        out[str(row.objective)] = Look(
-            str(row.label) or str(row.objective), colour, _LINES[line % len(_LINES)]
-        )
+        label = row["label"] if isinstance(row["label"], str) and row["label"] else name
+        out[name] = Look(label, colour, _LINES[line % len(_LINES)])
     return out
 
 
@@ -82,7 +81,7 @@ def shades(stops: Sequence[str] = _SIZES, count: int = 1) -> list[str]:
     return [to_hex(ramp(i / (count - 1) if count > 1 else 1.0)) for i in range(count)]
 
 
-def of_experiment(objectives: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def of_experiment(objectives: pd.DataFrame, keys: Iterable[str]) -> pd.DataFrame:
     """`objective` and its `FACTS` for each key, in drawing order; a key without a row has none."""
     known = objectives.drop_duplicates("objective").set_index("objective")[FACTS]
     facts = known.reindex(list(keys)).rename_axis("objective").reset_index()

@@ -21,14 +21,25 @@ from analyses import objectives, overoptimization_figure, samples, wording
 from analyses.choices import Share
 from analyses.gain_curves import Curve, best_of_n_curves, fitted, in_common, ppo_curves
 from analyses.overoptimization_figure import (
-    BEST_OF_N, CHANGE, DIFFERENCE, FINAL, FIT, GOLD, PPO, PROXY,
+    BEST_OF_N,
+    CHANGE,
+    DIFFERENCE,
+    FINAL,
+    FIT,
+    GOLD,
+    PPO,
+    PROXY,
 )  # fmt: skip
 from analyses.samples import Samples
 from evalsuite.experiment import Experiment
 from evalsuite.report.result import Result
 from evalsuite.stats.estimate import Estimate, row
 from evalsuite.stats.overoptimization import (
-    QUANTITIES, CurveFit, change_between, curve_difference, distance,
+    QUANTITIES,
+    CurveFit,
+    change_between,
+    curve_difference,
+    distance,
 )  # fmt: skip
 from evalsuite.stats.replicates import crossed_difference, crossed_statistic
 from evalsuite.tables import Tables

@@ -16,14 +16,18 @@ from matplotlib.lines import Line2D
 
 from analyses import objectives
 from evalsuite.report import style
-from evalsuite.stats.overoptimization import gain_curve
+from evalsuite.stats.overoptimization import Form, gain_curve
 
 GOLD, PROXY, FIT, CHANGE = "gold", "proxy", "fit", "change"
 DIFFERENCE, FINAL = "difference", "final"
-BEST_OF_N, PPO = "best-of-n", "ppo"
+BEST_OF_N: Form = "best-of-n"
+PPO: Form = "ppo"
 
 MAX_ALONE = 3
-_WAYS = {BEST_OF_N: ("best-of-N", "#12876a", "D"), PPO: ("PPO", "#d1622b", "^")}
+_WAYS: dict[Form, tuple[str, str, str]] = {
+    BEST_OF_N: ("best-of-N", "#12876a", "D"),
+    PPO: ("PPO", "#d1622b", "^"),
+}
 _WORDS, _NAMES = 0.2, 0.5  # inches that legends take, above and below
 _COLUMNS = 12  # of the grid: any number of panels up to 4 divides it
 
@@ -114,15 +118,18 @@ def alone(table: pd.DataFrame) -> list[str]:
     ranked = ranked[ranked["size"] == ranked["size"].iloc[0]] if len(ranked) else ranked
     names = list(ranked.sort_values("labels")["objective"])
     ends = [names[0], names[-1]] if len(names) > 1 else names
-    others = [n for kind in ("rouge", "length") for n in facts.loc[facts["kind"] == kind, "objective"]]
+    others = [
+        name for kind in ("rouge", "length")
+        for name in facts.loc[facts["kind"] == kind, "objective"]
+    ]  # fmt: skip
     return [*ends, *others][:MAX_ALONE]
 
 
-def _below(table: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
+def _below(table: pd.DataFrame) -> list[tuple[str, Form, list[str]]]:
     """Title, way and objectives of each panel that compares objectives."""
     curves = _curves(table)
     facts = objectives.in_order(curves)
-    out = []
+    out: list[tuple[str, Form, list[str]]] = []
     for way, (word, _, _) in _WAYS.items():
         here = facts[facts["objective"].isin(curves.loc[curves["way"] == way, "objective"])]
         several = here[~here["kind"].isin(["ensemble", "gold"])]
@@ -189,7 +196,7 @@ def _legend_of_ways(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _legend_of_objectives(
-    ax: Axes, looks: dict[str, objectives.Look], below: list[tuple[str, str, list[str]]]
+    ax: Axes, looks: dict[str, objectives.Look], below: list[tuple[str, Form, list[str]]]
 ) -> None:
     """Names of the lines below, in an axes of its own."""
     ax.axis("off")

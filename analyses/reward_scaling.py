@@ -119,13 +119,14 @@ def _longer(models: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Posts numbered within each seed where no two seeds have a post in common.
+    """Posts numbered within each seed where seeds have few posts in common, or none.
 
     The crossed error then holds posts within seeds: what posts add differs from seed to seed, as
     the rest does, and is part of how much seeds differ.
     """
     posts = rows.groupby("seed")["post_id"].unique()
-    if len(posts) < 2 or set.intersection(*map(set, posts)):
+    common = set.intersection(*map(set, posts)) if len(posts) else set()
+    if len(posts) < 2 or 2 * len(common) >= min(map(len, posts)):
         return rows
     return rows.assign(post_id=rows.groupby("seed")["post_id"].rank(method="dense"))
 
@@ -206,14 +207,12 @@ def _lines(ax: Axes, lines: pd.DataFrame, colours: dict[str, str]) -> float:
 def _levels(ax: Axes, rules: pd.DataFrame, end: float) -> None:
     """A line and its SE for each rule, up to where the names begin."""
     low = ax.get_xlim()[0]
-    for rule in rules.itertuples(index=False):
-        line = ":" if rule.judge == "longer" else (0, (5, 2))
-        ax.plot([low, end], [rule.value] * 2, color=style.MUTED, lw=0.9, ls=line, zorder=0.9)
-        if rule.se == rule.se:
-            ax.fill_between(
-                [low, end], rule.value - rule.se, rule.value + rule.se, color=style.MUTED,
-                alpha=0.1, lw=0,
-            )  # fmt: skip
+    for _, rule in rules.iterrows():
+        line = ":" if rule["judge"] == "longer" else (0, (5, 2))
+        at, se = float(rule["value"]), float(rule["se"])
+        ax.plot([low, end], [at, at], color=style.MUTED, lw=0.9, ls=line, zorder=0.9)
+        if np.isfinite(se):
+            ax.fill_between([low, end], at - se, at + se, color=style.MUTED, alpha=0.1, lw=0)
 
 
 def _slope_words(ax: Axes, slopes: pd.DataFrame) -> int:

@@ -99,7 +99,7 @@ def gains(samples: Samples, objective: str, ns: list[int]) -> Gains:
     are NaN.
     """
     proxy = samples.proxies[objective]
-    scored = ~np.isnan(proxy).any(axis=1)
+    scored = np.asarray(~np.isnan(proxy).any(axis=1))
     proxy, gold, seeds = proxy[scored], samples.gold[scored], samples.seeds[scored]
     best = best_of_n_by_prompt(proxy, gold, ns), best_of_n_by_prompt(proxy, proxy, ns)
     own, true = deviation(proxy, seeds), deviation(gold, seeds)

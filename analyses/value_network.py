@@ -8,7 +8,6 @@ writes better; the truth of the final summaries is compared beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 
 from analyses import objectives, wording
 from analyses.choices import Count, Share
+from analyses.samples import of_main_domain
 from evalsuite.experiment import Experiment
 from evalsuite.report import style
 from evalsuite.report.result import Result
@@ -117,18 +117,18 @@ def _over_seeds(values: pd.Series, level: float, method: str) -> Estimate:
 
 def _curve(runs: pd.DataFrame, options: Options) -> list[dict[str, object]]:
     """Mean reward at each update, then that of each seed."""
-    by_seed = runs.groupby(["update", "seed"])["reward"].mean()
+    by_seed = runs.groupby(["seed", "update"])["reward"].mean().reset_index()
     out = [
-        row(_over_seeds(rewards, options.level, "mean over seeds"), quantity=REWARD, update=update)
-        for update, rewards in by_seed.groupby("update")
-    ]
-    return out + [
         row(
-            _over_seeds(pd.Series([reward]), options.level, "one run"), quantity=SEED,
-            update=update, seed=seed,
+            _over_seeds(of["reward"], options.level, "mean over seeds"), quantity=REWARD,
+            update=update,
         )
-        for (update, seed), reward in by_seed.sort_index(level=["seed", "update"]).items()
+        for update, of in by_seed.groupby("update")
     ]  # fmt: skip
+    for _, one in by_seed.iterrows():
+        alone = _over_seeds(pd.Series([one["reward"]]), options.level, "one run")
+        out.append(row(alone, quantity=SEED, update=one["update"], seed=one["seed"]))
+    return out
 
 
 def _final(
@@ -137,12 +137,19 @@ def _final(
     """Differences of the final policies' summaries; none where one of them was not evaluated."""
     policies = experiment["policies"]
     mine = (policies[_GROUP] == pd.Series(keys)).all(axis=1) & policies["best_of_n"].isna()
-    kinds = policies[mine].drop_duplicates("value_network").set_index("value_network")["policy"]
-    if not {SEPARATE, SHARED} <= set(kinds.index):
+    names = policies[mine].pivot_table(
+        index=["temperature", "top_p"], columns="value_network", values="policy", aggfunc="first",
+        dropna=False, observed=True,
+    )  # fmt: skip
+    names = names.reindex(columns=[SEPARATE, SHARED]).dropna()
+    if names.empty:
         return []
-    summaries = experiment["summaries"].assign(seed=lambda t: t["seed"].fillna(0))
+    summaries = of_main_domain(experiment["summaries"])
+    # At the temperature with most summaries, the same for both.
+    counts = summaries["policy"].value_counts()
+    most = names.map(lambda name: counts.get(name, 0)).min(axis=1).to_numpy().argmax()
     sides = [
-        summaries[summaries["policy"] == kinds[kind]].groupby(["seed", "post_id"])
+        summaries[summaries["policy"] == names.iloc[most][kind]].groupby(["seed", "post_id"])
         for kind in (SEPARATE, SHARED)
     ]
     out = []
@@ -168,34 +175,32 @@ def _last(runs: pd.DataFrame, options: Options) -> list[dict[str, object]]:
     return [row(_over_seeds(ends[SEPARATE] - ends[SHARED], options.level, method), quantity=LAST)]
 
 
-class _Setting(NamedTuple):
-    """What the runs of one panel share."""
-
-    size: str
-    objective: str
-    kl_coef: float
+def _settings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Name and rows of each setting; the size is said where there are several."""
+    several = table["size"].nunique() > 1
+    out = []
+    for _, rows in table.groupby(_GROUP, dropna=False, sort=False):
+        first = rows.iloc[0]
+        name = first["label"] if isinstance(first["label"], str) else first["objective"]
+        size = f"{first['size']}, " if several else ""
+        out.append((f"{size}{name}, KL coefficient {first['kl_coef']:g}", rows))
+    return out
 
 
 def plot(table: pd.DataFrame) -> Figure:
     """Reward over updates: means over seeds, a thin line a run; a panel a setting."""
-    groups = [
-        (_Setting(*group), rows) for group, rows in table.groupby(_GROUP, dropna=False, sort=False)
-    ]
-    shown = groups[:MAX_PANELS]
+    settings = _settings(table)
+    shown = settings[:MAX_PANELS]
     fig, axes = style.figure(
         "double" if len(shown) > 2 else (4.2, 6.4)[len(shown) - 1], 2.7, 1, len(shown),
         squeeze=False,
     )  # fmt: skip
-    several = len({group.size for group, _ in groups}) > 1
-    for ax, (group, rows) in zip(axes[0], shown, strict=True):
+    for ax, (name, rows) in zip(axes[0], shown, strict=True):
         _panel(ax, rows)
-        name = str(rows["label"].iloc[0]) if rows["label"].notna().any() else group.objective
-        size = f"{group.size}, " if several else ""
-        style.title(ax, f"{size}{name}, KL coefficient {group.kl_coef:g}")
+        style.title(ax, name)
     axes[0, 0].set_ylabel("reward of the objective")
-    if len(groups) > len(shown):
-        rest = wording.counted(len(groups) - len(shown), "setting")
-        style.note(fig, f"{rest} in the table only")
+    if rest := len(settings) - len(shown):
+        style.note(fig, f"{wording.counted(rest, 'setting')} in the table only")
     if table["seed"].nunique() > 1:
         style.note(fig, "thin: one seed each; thick: their mean")
         style.note(fig, "band: 1 SE over seeds")
@@ -226,15 +231,14 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
 def _name(ax: Axes, rows: pd.DataFrame) -> None:
     """Each line's name at its end, and the final difference in the corner."""
     means = rows[rows["quantity"] == REWARD].sort_values("update")
-    ends = means.groupby("value_network").tail(1).set_index("value_network")
-    kinds = [kind for kind in _LOOKS if kind in ends.index]
+    ends = {kind: means[means["value_network"] == kind].iloc[-1] for kind in _LOOKS}
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.24 * (high - low))
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= means["update"].max()])
     final = rows[rows["quantity"].isin([FINAL_REWARD, FINAL_GOLD, LAST])]
     words = {FINAL_REWARD: "reward", FINAL_GOLD: "truth", LAST: "reward, last updates"}
     said = [
-        f"{words[one['quantity']]} {one['value']:+.2f}"
+        f"{words[one['quantity']]} {one['value']:+z.2f}"
         + (f" ± {one['se']:.2f}" if one["se"] == one["se"] else "")
         for _, one in final.iterrows()
     ]
@@ -244,27 +248,23 @@ def _name(ax: Axes, rows: pd.DataFrame) -> None:
             ha="right", fontsize=style.SMALL, color=style.MUTED, fontfamily="DejaVu Sans",
         )  # fmt: skip
     style.label_directly(
-        ax, [float(ends.loc[kind, "update"]) for kind in kinds],
-        [float(ends.loc[kind, "value"]) for kind in kinds], kinds,
-        [_LOOKS[kind][0] for kind in kinds],
+        ax, [float(end["update"]) for end in ends.values()],
+        [float(end["value"]) for end in ends.values()], list(ends),
+        [colour for colour, _ in _LOOKS.values()],
     )  # fmt: skip
 
 
 def reading(table: pd.DataFrame) -> str:
     """One sentence: the difference at the end, of each setting."""
     said = []
-    for group, rows in table.groupby(_GROUP, dropna=False, sort=False):
-        size, objective, kl_coef = group
-        name = rows["label"].iloc[0] if rows["label"].notna().any() else objective
-        found = rows.set_index("quantity")
-        parts = []
-        for quantity, words in ((FINAL_REWARD, "reward"), (FINAL_GOLD, "truth"),
-                                (LAST, "reward over the last updates")):  # fmt: skip
-            if quantity in found.index:
-                one = found.loc[quantity]
-                parts.append(f"{words} {one['value']:+.2f} ({wording.interval(one, '.2f')})")
+    words = {FINAL_REWARD: "reward", FINAL_GOLD: "truth", LAST: "reward over the last updates"}
+    for name, rows in _settings(table):
+        parts = [
+            f"{words[one['quantity']]} {one['value']:+z.2f} ({wording.interval(one, '.2f')})"
+            for _, one in rows[rows["quantity"].isin(list(words))].iterrows()
+        ]
         if parts:
-            said.append(f"{size}, {name}, KL coefficient {kl_coef:g}: {', '.join(parts)}")
+            said.append(f"{name}: {', '.join(parts)}")
     if not said:
         return "No final difference between separate and shared value networks can be told."
     return f"Separate less shared value network, {'; '.join(said)}."
