@@ -1,4 +1,5 @@
-"""One self-contained page of a folder of analyses: figures, tables, readings, provenance.
+"""One self-contained page of a folder of analyses: figures, tables, readings, provenance; where
+wished, beside what the paper found.
 
 The reader has run analyses into a folder (`NAME/{figure.png,figure.pdf,table.csv,provenance.json}`)
 and opens `index.html`, or is sent it: pictures, style and script are inside, a content security
@@ -10,23 +11,23 @@ its own), so the same folder gives the same page. `tests/report/test_page.py` ho
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
-from evalsuite.tables import write_atomically
+from evalsuite.report.beside import VERDICTS, Beside, Verdict, beside, read_claims
+from evalsuite.report.companion import Section
+from evalsuite.report.numbers import decimals_of, interval, number
+from evalsuite.report.render import write_html
 
 OPEN_ROWS = 12
 """Tables up to this many rows are shown open, longer ones folded."""
@@ -36,6 +37,12 @@ SHOWN_ROWS = 400
 
 PIXELS_PER_INCH = 120
 """Of the screen: a figure made for print is shown a little larger than on paper."""
+
+DIRECTIONS = "directions"
+"""The analysis that says which of the paper's directions a run shows."""
+
+OTHERS = "Also in this run"
+"""Chapter of analyses that the companion does not know."""
 
 MEANINGS = {
     "quantity": "what is estimated",
@@ -114,6 +121,8 @@ class Entry:
     inputs: list[dict[str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     versions: str = ""
+    chapter: str = ""
+    beside: Beside | None = None
 
 
 def build_page(
@@ -123,64 +132,65 @@ def build_page(
     skipped: Mapping[str, str] | None = None,
     order: Sequence[str] = (),
     intro: str = "",
+    companion: Sequence[Section] = (),
+    why: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `folder/index.html` about every analysis found in the folder; return its path.
 
     skipped: analyses left out of this run and why, listed at the end. order: names of analyses in
-    the order wished; NAME-VARIANT (a second domain) stands after NAME, others follow by name. A
-    missing or unreadable file is named on the page where its content would stand; the rest of the
-    page is made all the same.
+    the order wished; NAME-VARIANT (a second domain) stands after NAME, others follow by name.
+    companion: what the paper found (`companion.COMPANION`); its sections then give order and
+    chapters, the analysis `directions` comes first, and each section is set beside the paper. why:
+    by analysis, what this run knows of a direction that it does not show. A missing or unreadable
+    file is named on the page where its content would stand; the rest of the page is made all the
+    same. `samples.html` beside the page is linked.
     """
-    skipped = dict(skipped or {})
+    skipped, reasons = dict(skipped or {}), dict(why or {})
+    sections = {section.analysis: section for section in companion}
+    if sections:
+        order = list(dict.fromkeys((DIRECTIONS, *sections, *order)))
     names = _analyses(folder, order)
-    entries = [_entry(folder, name) for name in names]
-    for entry in entries:
-        head, _, variant = entry.name.rpartition("-")
-        if head in order and entry.name not in order:
+    claims = read_claims(folder)
+    entries = []
+    for name in names:
+        entry, raw = _entry(folder, name)
+        head, _, variant = name.rpartition("-")
+        if head in order and name not in order:
             entry.title += f": {variant}"
-    for entry in entries:
-        if entry.name in skipped:
+        elif name in sections:
+            entry.beside = beside(
+                sections[name], raw, claims.get(name, []), why=reasons.get(name, "")
+            )
+        known = sections.get(name) or sections.get(head)
+        entry.chapter = known.part if known else OTHERS if sections and name != DIRECTIONS else ""
+        if name in skipped:
             entry.problems.insert(
                 0, "Left out of the latest run; this result is of an earlier one."
             )
-    css, js = _template("page.css"), _template("page.js")
-    page = (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            intro=intro,
-            stamp=_stamp(folder, names),
-            entries=entries,
-            inputs=_distinct(entry.inputs for entry in entries),
-            skipped=list(skipped.items()),
-            css=Markup(css),
-            js=Markup(js),
-            css_hash=_digest(css),
-            js_hash=_digest(js),
-        )
+        entries.append(entry)
+    return write_html(
+        folder / "index.html",
+        "page.html.j2",
+        styles=("base.css", "page.css"),
+        script="page.js",
+        title=title,
+        intro=intro,
+        stamp=_stamp(folder, names),
+        chapters=[(name, list(group)) for name, group in groupby(entries, lambda e: e.chapter)],
+        entries=entries,
+        directions=next((e for e in entries if e.name == DIRECTIONS), None) if sections else None,
+        verdicts=_by_verdict(entries),
+        inputs=_distinct(entry.inputs for entry in entries),
+        skipped=list(skipped.items()),
+        samples="samples.html" if (folder / "samples.html").exists() else "",
     )
-    path = folder / "index.html"
-    # A lone surrogate in somebody's text must not keep the page from being written.
-    write_atomically(path, lambda temporary: temporary.write_bytes(page.encode("utf-8", "replace")))
-    return path
 
 
-def number(value: float, decimals: int | None = None) -> str:
-    """A number as tables show it: thousands separated, about three digits, NaN as a dash."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if decimals is None:
-        size = abs(value)
-        if value == round(value) and size < 1e15:
-            decimals = 0
-        elif size < 0.001 or size >= 1e15:
-            return f"{value:.2e}".replace("-", "−")
-        else:
-            decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
-    return f"{value:,.{decimals}f}".replace("-", "−")
+def _by_verdict(entries: Iterable[Entry]) -> list[tuple[Verdict, list[Entry]]]:
+    """Entries beside the paper by whether they agree with it, in the order of `VERDICTS`."""
+    compared = [(entry, entry.beside.verdict) for entry in entries if entry.beside]
+    groups = [(v, [entry for entry, its in compared if its == v]) for v in VERDICTS.values()]
+    return [(verdict, group) for verdict, group in groups if group]
 
 
 def table_view(table: pd.DataFrame, meanings: Mapping[str, str] | None = None) -> TableView:
@@ -213,7 +223,7 @@ def table_view(table: pd.DataFrame, meanings: Mapping[str, str] | None = None) -
     columns: list[Column] = []
     cells: list[list[Cell]] = []
     shown = table.head(SHOWN_ROWS)
-    places = _decimals(numbers["se"]) if "se" in numeric else [None] * len(table)
+    places = decimals_of(numbers["se"]) if "se" in numeric else [None] * len(table)
     for name in table.columns:
         if name in hidden:
             continue
@@ -224,7 +234,7 @@ def table_view(table: pd.DataFrame, meanings: Mapping[str, str] | None = None) -
             column = [
                 Cell(
                     number(values[i], places[i]),
-                    "" if math.isnan(values[i]) else _interval(lows[i], highs[i], places[i]),
+                    "" if math.isnan(values[i]) else interval(lows[i], highs[i], places[i]),
                     True, str(values[i]),
                 )
                 for i in range(len(shown))
@@ -245,20 +255,6 @@ def table_view(table: pd.DataFrame, meanings: Mapping[str, str] | None = None) -
     meant = [(c, known[c]) for c in table.columns if c in known]
     rows = [list(row) for row in zip(*cells, strict=True)]
     return TableView(columns, rows, count, len(table) <= OPEN_ROWS, remarks, meant)
-
-
-def _decimals(ses: pd.Series[float]) -> list[int | None]:
-    """Decimals that show two digits of each standard error; None where there is none."""
-    return [
-        min(max(1 - math.floor(math.log10(se)), 0), 8) if se > 0 and math.isfinite(se) else None
-        for se in ses
-    ]
-
-
-def _interval(low: float, high: float, decimals: int | None) -> str:
-    if math.isnan(low) or math.isnan(high):
-        return "[–]"
-    return f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
 def _analyses(folder: Path, order: Sequence[str]) -> list[str]:
@@ -288,7 +284,8 @@ def _record(folder: Path) -> tuple[dict[str, Any], str]:
     return (record, "") if isinstance(record, dict) else ({}, "provenance.json is no record.")
 
 
-def _entry(folder: Path, name: str) -> Entry:
+def _entry(folder: Path, name: str) -> tuple[Entry, pd.DataFrame | None]:
+    """An analysis as the page shows it, and its table as texts."""
     record, problem = _record(folder / name)
     title = str(record.get("title") or name)
     anchor = "a-" + re.sub(r"[^A-Za-z0-9_-]", lambda m: f".{ord(m[0]):x}", name)
@@ -300,6 +297,7 @@ def _entry(folder: Path, name: str) -> Entry:
         entry.figure, entry.width = _picture((folder / name / "figure.png").read_bytes())
     except FileNotFoundError:
         entry.problems.append("figure.png is missing.")
+    raw = None
     try:
         raw = pd.read_csv(folder / name / "table.csv", dtype="str", keep_default_na=False)
         entry.table = table_view(raw, _mapping(record, "columns"))
@@ -323,7 +321,7 @@ def _entry(folder: Path, name: str) -> Entry:
         ]
         entry.left_out = [(k, _plain(v)) for k, v in _mapping(record, "left_out").items()]
         entry.versions = ", ".join(f"{k} {v}" for k, v in _mapping(record, "versions").items())
-    return entry
+    return entry, raw
 
 
 def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -403,25 +401,3 @@ def _picture(png: bytes) -> tuple[str, int]:
         pixels = struct.unpack(">I", png[16:20])[0]
         width = round(pixels / (per_metre * 0.0254) * PIXELS_PER_INCH) if per_metre else pixels
     return address, width
-
-
-def _digest(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return "sha256-" + base64.b64encode(digest).decode("ascii")
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("evalsuite.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _template(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
-import subprocess
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from evalsuite.report import style
-from evalsuite.report.page import SHOWN_ROWS, build_page, number, table_view
+from evalsuite.report.numbers import number
+from evalsuite.report.page import SHOWN_ROWS, build_page, table_view
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'&{{7*7}}</style></details>"""
 
@@ -287,54 +287,38 @@ def test_long_tables_are_folded_and_cut(tmp_path: Path) -> None:
     assert f"sup{SHOWN_ROWS}" not in page.text
 
 
-# The page in a browser: an iframe gives a narrow window, which the browser itself cannot be.
-PROBE = """<!doctype html><title>?</title><body>
-<iframe id=f width={width} height=900 srcdoc="{page}"></iframe><script>
-document.getElementById("f").addEventListener("load", () => {{
-  const d = document.getElementById("f").contentDocument;
-  d.querySelectorAll("details").forEach((box) => {{ box.open = true; }});
-  const wide = [...d.querySelectorAll("body *")].filter((e) => !e.closest(".scroll table, .card")
-    && e.getBoundingClientRect().right > d.documentElement.clientWidth + 0.5);
-  const head = d.querySelector("table.sortable th:nth-child(3) button");
-  head.click(); head.click();
-  document.body.dataset.result = JSON.stringify({{
-    window: d.documentElement.clientWidth, page: d.documentElement.scrollWidth,
-    wide: wide.map((e) => e.tagName + "." + e.className),
-    image: d.querySelector("img").naturalWidth,
-    styled: getComputedStyle(d.querySelector(".columns")).display,
-    first: d.querySelector("table.sortable tbody td:nth-child(2)").textContent,
-  }});
-}});
-</script>"""
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_fits_the_window_and_sorts(tmp_path: Path, browser: Any, width: int) -> None:
+    long = estimates(30, policy=[f"{'very_' * 12}long_policy_name_{i:02d}" for i in range(30)])
+    put(tmp_path, "long", long, command="evalsuite " + "x" * 300, title="W" * 200)
+    browser.open(build_page(tmp_path, title="T" * 120), width=width)
+    browser.js("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
+    assert browser.js("innerWidth") == width
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    assert browser.overflow() == []
+    assert browser.js("document.querySelector('img').naturalWidth") > 0
+    # The policy's digest lets our own style and script through.
+    assert browser.js("getComputedStyle(document.querySelector('.card')).borderRadius") == "8px"
+    head = "document.querySelector('table.sortable th:nth-child(3) button')"
+    browser.js(f"{head}.click(); {head}.click()")  # by value, largest first
+    first = browser.js("document.querySelector('table.sortable td:nth-child(2)').textContent")
+    assert first.endswith("name_29")
+    assert browser.errors == []
+    assert all(url.startswith(("file:", "data:", "about:")) for url in browser.requests)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_page_fits_the_window_and_sorts(tmp_path: Path, width: int) -> None:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if chromium is None:
-        pytest.skip("no chromium is installed")
-    long = estimates(30, policy=[f"{'very_' * 12}long_policy_name_{i:02d}" for i in range(30)])
-    put(tmp_path / "r", "long", long, command="evalsuite " + "x" * 300, title="W" * 200)
-    html = build_page(tmp_path / "r", title="T" * 120).read_text("utf-8")
-    probe = tmp_path / "probe.html"
-    probe.write_text(
-        PROBE.format(width=width, page=html.replace("&", "&amp;").replace('"', "&quot;"))
-    )
-    done = subprocess.run(
-        [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000",
-            "--virtual-time-budget=3000", "--dump-dom", probe.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    found = re.search(r'data-result="([^"]*)"', done.stdout)
-    assert found, done.stdout[-500:]
-    result = json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&"))
-    assert width - 20 <= result["window"] <= width
-    assert result["page"] <= result["window"]
-    assert result["wide"] == []
-    assert result["image"] > 0
-    assert result["styled"] == "grid"  # the policy's hash lets our own style through
-    assert result["first"].endswith("name_29")  # sorted by value, largest first: the script ran
+def test_contents_are_a_bar_on_a_narrow_window(tmp_path: Path, browser: Any, width: int) -> None:
+    for name in ("alpha", "beta", "gamma"):
+        put(tmp_path, name)
+    browser.open(build_page(tmp_path, title="t"), width=width)
+    contents = "document.getElementById('contents')"
+    assert browser.js(f"{contents}.open") == (width == 1280)
+    browser.js(f"{contents}.open = true")
+    browser.js("document.querySelector('nav a[href=\"#a-gamma\"]').click()")
+    assert browser.js("location.hash") == "#a-gamma"
+    assert browser.js(f"{contents}.open") == (width == 1280)
+    top = browser.js("document.getElementById('a-gamma').getBoundingClientRect().top")
+    bar = browser.js("document.querySelector('nav').getBoundingClientRect().bottom")
+    assert 0 <= top < 900
+    assert width == 1280 or bar <= top  # the bar stays, and does not cover the heading

@@ -27,3 +27,25 @@ addEventListener("beforeprint", () => {
   opened.forEach((box) => { box.open = true; });
 });
 addEventListener("afterprint", () => opened.forEach((box) => { box.open = false; }));
+
+// The contents stand open beside the text, and are a closed bar above it on a narrow window.
+const contents = document.getElementById("contents");
+const wide = matchMedia("(min-width: 62rem)");
+const fit = () => { contents.open = wide.matches; };
+fit();
+wide.addEventListener("change", fit);
+contents.addEventListener("click", (event) => {
+  if (event.target.closest("a") && !wide.matches) contents.open = false;
+});
+contents.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !wide.matches) contents.open = false;
+});
+const links = new Map([...contents.querySelectorAll('a[href^="#"]')].map((a) => [a.hash.slice(1), a]));
+const seen = new IntersectionObserver((changes) => {
+  for (const change of changes) {
+    if (!change.isIntersecting) continue;
+    links.forEach((a) => a.removeAttribute("aria-current"));
+    links.get(change.target.id)?.setAttribute("aria-current", "true");
+  }
+}, { rootMargin: "-10% 0px -80% 0px" });
+document.querySelectorAll("section[id]").forEach((part) => seen.observe(part));

@@ -1,0 +1,203 @@
+"""A run beside the paper: what each found, whether they agree in direction, numbers in two columns.
+
+The page asks for one `Beside` a section; here the companion's text meets the run's own files.
+Directions are read from `directions/table.csv` of the same folder (columns analysis, claim,
+verdict), never judged here; numbers of the run are looked up in its tables, never computed.
+`tests/report/test_beside.py` holds this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from evalsuite.report.companion import TRUST, Number, Section
+from evalsuite.report.looks import policy_style
+from evalsuite.report.numbers import decimals_of, number
+
+SHOWN_MATCHES = 4
+"""Rows of the run set beside one number of the paper; more are counted."""
+
+_ESTIMATE = {"value", "se", "low", "high", "level", "n", "n_clusters", "method"}
+_PLACES = {"share": 2, "rating": 2}
+_UNITS = {"chars": "characters", "nats": "nats", "points": "points"}
+
+
+class Verdict(NamedTuple):
+    """Whether run and paper agree in direction: a class for its look, and the words."""
+
+    kind: str
+    words: str
+
+
+VERDICTS = {
+    "yes": Verdict("yes", "Agrees in direction"),
+    "part": Verdict("part", "Agrees in part"),
+    "none": Verdict("none", "Not shown"),
+    "no": Verdict("no", "Reversed"),
+    "unstated": Verdict("unstated", "No direction stated"),
+}
+
+
+class Claim(NamedTuple):
+    """One direction that the paper states, and what became of it in this run."""
+
+    claim: str
+    verdict: str
+    note: str
+
+
+class Match(NamedTuple):
+    """A row of this run that measures what a number of the paper does."""
+
+    label: str
+    value: str
+
+
+class Pair(NamedTuple):
+    """A number of the paper with its source, and the run's rows beside it."""
+
+    label: str
+    paper: str
+    source: str
+    trust: str
+    approximate: bool
+    matches: list[Match]
+    more: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands around an analysis on the page that compares a run with the paper."""
+
+    section: Section
+    verdict: Verdict
+    claims: list[Claim]
+    pairs: list[Pair]
+    why: str
+
+    @property
+    def compared(self) -> bool:
+        """Whether any number of the paper has a counterpart in this run."""
+        return any(pair.matches for pair in self.pairs)
+
+
+def beside(
+    section: Section, table: pd.DataFrame | None, claims: list[Claim], *, why: str = ""
+) -> Beside:
+    """A section of the companion with this run's directions and numbers.
+
+    table: the analysis' table as texts (csv read without conversion), None where there is none.
+    why: what this run knows of a disagreement; the companion's own sentence by default.
+    """
+    verdict = verdict_of([claim.verdict for claim in claims])
+    reason = "" if verdict.kind in {"yes", "unstated"} else why or section.why
+    pairs = [_pair(item, table) for item in section.numbers]
+    return Beside(section, verdict, claims, pairs, reason)
+
+
+def verdict_of(verdicts: Iterable[str]) -> Verdict:
+    """One verdict on several claims: all shown, some, none, or any reversed."""
+    found = set(verdicts)
+    if not found:
+        return VERDICTS["unstated"]
+    if found == {"shown"}:
+        return VERDICTS["yes"]
+    if "shown" in found:
+        return VERDICTS["part"]
+    return VERDICTS["no" if "reversed" in found else "none"]
+
+
+def read_claims(folder: Path) -> dict[str, list[Claim]]:
+    """Claims by the analysis they name, of `folder/directions/table.csv`; none without it."""
+    try:
+        table = pd.read_csv(folder / "directions" / "table.csv", dtype="str", keep_default_na=False)
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not {"analysis", "claim", "verdict"} <= set(table.columns):
+        return {}
+    notes = table["note"] if "note" in table.columns else pd.Series("", index=table.index)
+    claims: dict[str, list[Claim]] = {}
+    for name, claim, verdict, note in zip(
+        table["analysis"], table["claim"], table["verdict"], notes, strict=True
+    ):
+        claims.setdefault(name, []).append(Claim(claim, verdict, note))
+    return claims
+
+
+def _pair(item: Number, table: pd.DataFrame | None) -> Pair:
+    rows = _rows(item, table)
+    labels = _labels(rows)
+    shown = [Match(label, _estimate(row)) for label, row in zip(labels, rows, strict=True)]
+    return Pair(
+        item.label, _paper(item), item.source, TRUST[item.trust], item.trust == "picture",
+        shown[:SHOWN_MATCHES], max(len(shown) - SHOWN_MATCHES, 0),
+    )  # fmt: skip
+
+
+def _paper(item: Number) -> str:
+    """The paper's number as it is printed there, its error and unit."""
+    least = _PLACES.get(item.unit, 0)
+    text = f"{item.value:,.10g}"
+    if len(text.partition(".")[2]) < least:
+        text = f"{item.value:.{least}f}"
+    error = "" if math.isnan(item.se) else f" ± {item.se:.10g}"
+    return " ".join(filter(None, (text.replace("-", "−") + error, _UNITS.get(item.unit, ""))))
+
+
+def _rows(item: Number, table: pd.DataFrame | None) -> list[Mapping[str, str]]:
+    if table is None or not item.here or "value" not in table.columns:
+        return []
+    if any(column not in table.columns for column, _ in item.here):
+        return []
+    return [
+        row
+        for row in _records(table)
+        if row["value"] and all(_fits(row[column], pattern) for column, pattern in item.here)
+    ]
+
+
+def _records(table: pd.DataFrame) -> list[Mapping[str, str]]:
+    return [
+        dict(zip(map(str, table.columns), map(str, row), strict=True))
+        for row in table.itertuples(index=False, name=None)
+    ]
+
+
+def _fits(text: str, pattern: str) -> bool:
+    """A number by its value ("0.050" is 0.05), text by a pattern with `*`."""
+    try:
+        return math.isclose(float(text), float(pattern))
+    except ValueError:
+        return fnmatchcase(text, pattern)
+
+
+def _labels(rows: list[Mapping[str, str]]) -> list[str]:
+    """What tells the rows apart; the policy where there is but one row."""
+    if not rows:
+        return []
+    names = [name for name in rows[0] if name not in _ESTIMATE]
+    differ = [name for name in names if len({row[name] for row in rows}) > 1]
+    if "policy" in names and (not differ or "policy" in differ):
+        return [policy_style(row["policy"]).label for row in rows]
+    return [", ".join(row[name] for name in differ if row[name]) for row in rows]
+
+
+def _estimate(row: Mapping[str, str]) -> str:
+    value, error = (_number(row.get(name, "")) for name in ("value", "se"))
+    places = decimals_of([error])[0]
+    text = number(value, places)
+    return text if places is None else f"{text} ± {number(error, places)}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
