@@ -69,7 +69,7 @@ def _tables(step: Step, folder: Path, report: Report) -> Numbers:
 def _analyses(step: Step, folder: Path, report: Report) -> Numbers:
     from evalsuite.pipeline.drawing import draw
 
-    return draw(step.settings, folder, report)
+    return draw(step.settings, folder, step.outputs[0])
 
 
 def _page(step: Step, folder: Path, report: Report) -> Numbers:

@@ -37,6 +37,15 @@ from evalsuite.tables import Tables
 Say = Callable[[str], None]
 
 
+GROUPS = ("all", "labels", "checkpoints")
+"""Words for several analyses: all, those of human labels, those of an experiment's tables."""
+
+
+def of_experiment(module: Analysis) -> bool:
+    """Whether an analysis reads the tables of an experiment."""
+    return bool(getattr(module, "EXPERIMENT", False))
+
+
 @dataclass
 class Run:
     """What a call of `run_analyses` did: folders written, analyses skipped, seconds by step."""
@@ -94,13 +103,16 @@ def run_analyses(
     title: str = "What the human labels say",
     say: Say = lambda line: None,
 ) -> Run:
-    """Run the named analyses (or "all": those that the data allows) and write the page.
+    """Run the named analyses (or those of a group that the data allows) and write the page.
 
-    overrides: "key=value" for every analysis that has the key, "analysis.key=value" for one.
+    names: of analyses, or one of the groups of `GROUPS`. overrides: "key=value" for every analysis that has the key, "analysis.key=value" for one.
     Raises EvalsuiteError when a single named analysis is not allowed by the data.
     """
-    every = list(names) == ["all"]
+    every = len(names) == 1 and names[0] in GROUPS
     modules = {name: load_analysis(name) for name in (analyses.NAMES if every else names)}
+    if every and names[0] != "all":
+        of_labels = names[0] == "labels"
+        modules = {n: m for n, m in modules.items() if of_experiment(m) != of_labels}
     options = {
         name: resolve(module.Options, overrides=_for(name, modules, overrides))
         for name, module in modules.items()
@@ -117,7 +129,7 @@ def run_analyses(
     for name, module in modules.items():
         reasons = {}
         # An experiment's tables name the domain in their rows, so they are read once.
-        mine = {"": tables} if getattr(module, "EXPERIMENT", False) else parts
+        mine = {"": tables} if of_experiment(module) else parts
         for suffix, part in mine.items():
             if reason := module.missing(part):
                 reasons[suffix] = reason

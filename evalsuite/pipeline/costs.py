@@ -80,7 +80,8 @@ class Costs:
 
     def score(self, base: str, samples: int) -> Work:
         """The pool, behind shared prompts."""
-        rows = samples * self.tokens["summary"] + 4 * self.settings.labels.test_pairs * self.row
+        pairs = 2 * self.settings.labels.test_pairs + 20 * self.settings.evaluation.probes
+        rows = samples * self.tokens["summary"] + pairs * self.row / 2
         return Work("score", self.parameters(base), rows, 4)
 
     def agreement(self) -> Work:

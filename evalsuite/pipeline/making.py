@@ -158,9 +158,7 @@ def draw_pairs(
     ]
 
 
-def _some(
-    pool: list[Question], count: int, what: str, rng: np.random.Generator
-) -> list[Question]:
+def _some(pool: list[Question], count: int, what: str, rng: np.random.Generator) -> list[Question]:
     if count > len(pool):
         raise ConfigError(
             f"{count} pairs of {what} are wanted; allowed up to {len(pool)}, as many as the "
@@ -338,9 +336,7 @@ def _rated(
 def split_of(post: Post) -> str:
     """train, valid1 or valid2 of a labelled post, the same in every file."""
     place = int(content_id("split", post.id), 16) / 2**64
-    return (
-        "valid1" if place < VALID_SHARE else "valid2" if place < 2 * VALID_SHARE else "train"
-    )
+    return "valid1" if place < VALID_SHARE else "valid2" if place < 2 * VALID_SHARE else "train"
 
 
 def label_line(question: Question, answer: Answer, batch: str, split: str) -> bytes:

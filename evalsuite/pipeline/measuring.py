@@ -233,7 +233,11 @@ class Assembly:
         expected = np.full(len(rows), math.nan)
         if self.world is not None:
             expected = expected_share(
-                Crowd.draw(self.world, self.settings.labels.labelers), gold, reference, chars, theirs
+                Crowd.draw(self.world, self.settings.labels.labelers),
+                gold,
+                reference,
+                chars,
+                theirs,
             )
         gap = gold - reference
         return rows.assign(
@@ -272,7 +276,9 @@ class Assembly:
                     best[["post_id", "text", "tokens", column]]
                     .rename(columns={column: "reward"})
                     .assign(
-                        policy=f"sup_{size}_bo{n}_{short(objective)}", seed=seed, domain="tldr",
+                        policy=f"sup_{size}_bo{n}_{short(objective)}",
+                        seed=seed,
+                        domain="tldr",
                     )  # fmt: skip
                 )
         return parts
@@ -366,9 +372,7 @@ class Assembly:
         parts = []
         for seed in self.seeds:
             for model, run, kl_coef in self._ppo_runs(seed):
-                metrics = pd.read_json(
-                    self.folder / "ppo" / model / "metrics.jsonl", lines=True
-                )
+                metrics = pd.read_json(self.folder / "ppo" / model / "metrics.jsonl", lines=True)
                 metrics = metrics[metrics["reward"].notna()]
                 parts.append(pd.DataFrame({
                     "model": model, "seed": seed, "size": run.size, "objective": run.objective,

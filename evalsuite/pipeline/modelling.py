@@ -315,5 +315,3 @@ def run_agreement_scores(
         report(2 * number + 2, total)
     write_parquet(found, folder / out)
     return {"summaries": len(found)}
-
-

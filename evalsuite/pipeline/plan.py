@@ -117,8 +117,15 @@ class _Steps:
         """One step; its name, for those that read it."""
         self.steps.append(
             Step(
-                name, stage, does, action, settings, tuple(dict.fromkeys(inputs)), tuple(outputs),
-                files, work,
+                name,
+                stage,
+                does,
+                action,
+                settings,
+                tuple(dict.fromkeys(inputs)),
+                tuple(outputs),
+                files,
+                work,
             )  # fmt: skip
         )
         return name
@@ -485,7 +492,7 @@ def _rounds(made: _Steps, seed: int, common: str, posts: str, sft: str) -> _Loop
             "rm", {"config": config}, [*loop.labels, posts, sft], [f"rm/{model}"],
             made.costs.rm(settings.sizes[size], config, int(count * 0.8)),
         )  # fmt: skip
-        run = Optimised(size, f"rm{number}", (rounds.kl_coef,))
+        run = Optimised(size, f"rm{number}", (rounds.kl_coef,), episodes=rounds.episodes)
         name = ppo_name(run, rounds.kl_coef, seed)
         loop.ppos[name] = _ppo_step(
             made, name, run, rounds.kl_coef, seed, [common, posts, sft, loop.rms[model]]
@@ -683,16 +690,18 @@ def _end(
         Work("cpu", seconds=20),
     )  # fmt: skip
     drift = [step.name for step in made.steps if step.name.startswith("labels/round")]
-    figures = made.add(
-        "analyses", "analyses", "every figure and table", "analyses",
-        {"title": settings.title, "report": settings.report, "drift": drift},
-        [tables, votes, agreement, *drift], ["report"] if not settings.report else [],
-        Work("cpu", seconds=60),
-    )  # fmt: skip
+    figures = [
+        made.add(
+            f"analyses/{group}", "analyses", f"figures and tables of {group}", "analyses",
+            {"title": settings.title, "group": group, "drift": drift},
+            [tables, votes, agreement, *drift], [f"report/{group}.json"], Work("cpu", seconds=40),
+        )
+        for group in ("labels", "checkpoints")
+    ]  # fmt: skip
     made.add(
         "page", "page", "the companion and the samples", "page",
-        {"title": settings.title, "report": settings.report}, [figures, tables, common], [],
-        Work("cpu", seconds=10),
+        {"title": settings.title, "report": settings.report}, [*figures, tables, common],
+        ["report/index.html"], Work("cpu", seconds=10),
     )  # fmt: skip
 
 

@@ -116,7 +116,7 @@ class RoundSettings:
 
     count: of rounds; 0 for none. posts: of each round. samples: of each post and policy.
     pairs: labels of a round. drift_pairs: supervised against reference, to watch labelers.
-    kl_coef: of each round's PPO. best_of: the N with which a round's reward model also chooses
+    kl_coef: of each round's PPO. episodes: of it; by default those of `ppo`. best_of: the N with which a round's reward model also chooses
         among samples for the next.
     """
 
@@ -126,6 +126,7 @@ class RoundSettings:
     pairs: int = 1500
     drift_pairs: int = 300
     kl_coef: float = 0.05
+    episodes: int | None = None
     best_of: int = 8
 
 
@@ -159,11 +160,11 @@ class ReproduceSettings:
     seeds: how many replicates. first_seed: their first number; other numbers, other everything.
     zero_shot_tokens: length of the zero-shot prompt that examples fill. zero_shot_format: of post
         and examples.
-    examples: most (post, summary) pairs in it.
+    examples: most (post, summary) pairs in it; 0 for none.
     max_prompt_tokens: of every trainer. max_completion_tokens: of policies.
     sft, rm, ppo: settings of the trainers (`evalsuite train settings`), beside what is decided
         here. by_size: the same for one size: `by_size: {medium: {sft: {...}}}`.
-    report: folder of figures and page; by default `report` below the run's folder.
+    report: folder that figures and page are copied to; they are made in `report` below the run's.
     """
 
     title: str = "Learning to summarize, reproduced"
