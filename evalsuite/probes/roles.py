@@ -27,8 +27,8 @@ _GENDERS = {
     "professor neighbor neighbour landlord partner ex so crush child kid",
 }
 _GENDER = {word: pronoun for pronoun, words in _GENDERS.items() for word in words.split()}
-_ADJECTIVES = "best|ex|ex-|older|younger|little|big|own|dear|new|old|former|late|close"
-_PERSON = rf"my (?:(?:{_ADJECTIVES})[ -]?)*(?:{'|'.join(sorted(_GENDER, key=len, reverse=True))})"
+_ADJECTIVES = "best|ex|older|younger|little|big|own|dear|new|old|former|late|close"
+_PERSON = rf"my (?:(?:{_ADJECTIVES})[ -]+)*(?:{'|'.join(sorted(_GENDER, key=len, reverse=True))})"
 
 
 def _set(words: str) -> frozenset[str]:
@@ -47,13 +47,18 @@ _WORD = re.compile(rf"\b{_PERSON}(?:['’]s)?\b|\w+(?:['’]\w+)*|\s+|[^\w\s]", 
 _AFTER_OBJECT = _set(
     "to for and but about on in at with that because when if or not so as from by after before "
     "while until since again too either anymore today now out up down off away back over is was "
-    "will would who which what how why i we he she they it"
+    "will would who which what how why i we he she they it without than more less once enough all "
+    "every much then there here where"
 )
 """Words before which "her" is no "her dog"."""
 _BEFORE_OBJECT = _set("make makes made making let lets letting help helps helped helping")
 """Words after which it is none either: "made her cry"."""
 _OPENS = _set("and but or so because that when if while then since after before until as")
 """Words after which a person is a subject."""
+_NO_VERBS = _set(
+    "was always this his its unless perhaps sometimes besides towards across yes whereas afterwards"
+)
+"""Words in s that may follow a subject and are no verbs."""
 _ADVERBS = _set("just really still always never also only even now usually often")
 
 _TO_BE = {
@@ -128,7 +133,7 @@ def reverse_roles(text: str) -> str | None:
         elif subject:
             new = _agree(token, subject)
             subject_now = subject if token.lower() in _ADVERBS else ""
-        if subject_now in _FORMS and new != token and _asks(out, subject_now):
+        if subject_now and new != token and _asks(out, subject_now):
             subject_now = ""
         out.append(new)
         subject = subject_now
@@ -160,13 +165,13 @@ def _form(token: str, who: str) -> int | None:
 
 def _third(tokens: list[str], at: int, cast: _Cast, opens: bool) -> int | None:
     """Which form of the other person a token is."""
-    token = tokens[at].lower()
+    token, after = tokens[at].lower(), _next_word(tokens, at)
     if cast.person and token.startswith(cast.person):
         if token != cast.person:
             return _DETERMINER
-        return _SUBJECT if opens else _OBJECT
+        leads = opens or after in _AUXILIARIES or after in _FIRST
+        return _SUBJECT if leads else _OBJECT
     form = _form(token, cast.pronoun)
-    after = _next_word(tokens, at)
     if token == "her":
         before = next((t.lower() for t in reversed(tokens[:at]) if not t.isspace()), "")
         alone = not after or after in _AFTER_OBJECT or before in _BEFORE_OBJECT
@@ -179,7 +184,7 @@ def _third(tokens: list[str], at: int, cast: _Cast, opens: bool) -> int | None:
 def _next_word(tokens: list[str], at: int) -> str:
     """The word after a token in lower case; "" before punctuation or the end."""
     rest = [t for t in tokens[at + 1 : at + 3] if not t.isspace()]
-    return rest[0].lower() if rest and rest[0][0].isalnum() else ""
+    return re.split(r"['’]", rest[0].lower())[0] if rest and rest[0][0].isalnum() else ""
 
 
 def _opens(tokens: list[str], at: int) -> str:
@@ -221,5 +226,18 @@ def _agree(token: str, who: str) -> str:
     verb = token.lower().replace("’", "'")
     if verb in _TO_BE[who]:
         return _TO_BE[who][verb]
-    table = {"i": _FIRST, "they": _FIRST}.get(who, _THIRD)
-    return table.get(verb, token)
+    return _plain(token) if who in ("i", "they") else _THIRD.get(verb, token)
+
+
+def _plain(verb: str) -> str:
+    """A verb without its third person's s; any other word as it is."""
+    known = verb.lower()
+    if known in _FIRST:
+        return _FIRST[known]
+    if known in _NO_VERBS or not known.isalpha() or not known.endswith("s") or len(known) < 4:
+        return verb
+    if known.endswith(("ss", "us")):
+        return verb
+    if known.endswith("ies"):
+        return f"{verb[:-3]}y"
+    return verb[:-2] if known.endswith(("sses", "shes", "ches", "xes", "zes")) else verb[:-1]
