@@ -50,8 +50,8 @@ from evalsuite.tables import write_atomically
 
 __all__ = [
     "DPI", "FAINT", "FAMILIES", "INK", "MUTED", "SMALL", "TEXT", "WIDTHS", "PolicyStyle",
-    "connect", "errorbars", "family", "figure", "forest", "grid", "label_directly", "legend",
-    "model_label", "note", "note_errorbars", "note_table_only", "policy_order",
+    "connect", "errorbars", "family", "figure", "forest", "grid", "kl_axis", "label_directly",
+    "legend", "model_label", "note", "note_errorbars", "note_table_only", "policy_order",
     "policy_style", "rate_axis", "save", "spread", "title",
 ]  # fmt: skip
 
@@ -161,6 +161,24 @@ def rate_axis(
     target.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%"))
     if label is not None:
         target.set_label_text(label)
+
+
+def kl_axis(ax: Axes, far: float) -> None:
+    """KL in nats from 0 to `far` on a square-root axis, ticks at squares, a little room before 0.
+
+    Over-optimisation curves are smooth in the root of KL, and 0, where policies begin, is on it.
+    Estimates just below 0 are drawn where they are.
+    """
+    ax.set_xscale(
+        "function",
+        functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x)),
+    )
+    ax.set_xlim(-0.002 * far, far)
+    end = math.sqrt(far)
+    step = next(step for step in (0.5, 1, 2, 5, 10, math.inf) if end / step < 7)
+    ticks = [0.0, *((step * i) ** 2 for i in range(1, 1 + int(end / step)))]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
 
 
 def title(ax: Axes, text: str) -> None:
