@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 import evalsuite
-from evalsuite.cli import analyze, data, judge, models, sample, train
+from evalsuite.cli import analyze, data, judge, models, reproduce, sample, train
 from evalsuite.cli.options import plain
 from evalsuite.errors import EvalsuiteError
 
@@ -39,6 +39,7 @@ data.app.command("judge")(judge.judge)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.command("reproduce")(reproduce.reproduce)
 app.command("sample")(sample.sample)
 app.command("score")(sample.score)
 

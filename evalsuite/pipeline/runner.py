@@ -164,7 +164,7 @@ class _Runner:
 
     def run(self) -> Outcome:
         began = time.monotonic()
-        with _caught(self._on_signal), _environment(THREADS):
+        with _caught(self._on_signal), environment(THREADS):
             self.display.open()
             try:
                 while True:
@@ -339,8 +339,8 @@ def _caught(handler: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables for the processes that are begun within."""
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets these variables for the processes that are begun within."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
