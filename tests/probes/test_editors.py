@@ -68,12 +68,12 @@ def test_a_summary_that_says_all_is_not_made_longer():
     assert longer(WORLD, POST, " ".join(FACT.values())) is None
 
 
-@pytest.mark.parametrize("domain", ["tldr", "cnndm"])
-def test_every_edit_is_better_by_truth_and_no_worse_in_any_part(domain):
-    posts = WORLD.posts(domain, 40)
+@pytest.mark.parametrize(("domain", "n"), [("tldr", 40), ("cnndm", 8)])
+def test_every_edit_is_better_by_truth_and_no_worse_in_any_part(domain, n):
+    posts = WORLD.posts(domain, n)
     items = items_of(post_records(posts), texts_of(posts.reference))
     pairs, left_out = world_edits(WORLD, items)
-    assert len(pairs) + sum(left_out.values()) == 80
+    assert len(pairs) + sum(left_out.values()) == 2 * n
     assert {pair.probe for pair in pairs} == {"edit: shorter", "edit: longer"}
     assert all(": no edit gains enough" in reason for reason in left_out)
     for pair in pairs:
