@@ -22,4 +22,5 @@ NAMES = (
     "best_of_n",
     "overoptimization",
     "value_network",
+    "directions",
 )
