@@ -105,7 +105,8 @@ def run_analyses(
 ) -> Run:
     """Run the named analyses (or those of a group that the data allows) and write the page.
 
-    names: of analyses, or one of the groups of `GROUPS`. overrides: "key=value" for every analysis that has the key, "analysis.key=value" for one.
+    names: of analyses, or one of the groups of `GROUPS`. overrides: "key=value" for every analysis
+    that has the key, "analysis.key=value" for one.
     Raises EvalsuiteError when a single named analysis is not allowed by the data.
     """
     every = len(names) == 1 and names[0] in GROUPS

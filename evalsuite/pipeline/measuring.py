@@ -19,7 +19,8 @@ from evalsuite import experiment
 from evalsuite.config import from_values
 from evalsuite.experiment import Experiment
 from evalsuite.metrics import rouge
-from evalsuite.pipeline.plan import Names, is_main, policy_name, ppo_name, short
+from evalsuite.pipeline.inventory import Inventory, round_of
+from evalsuite.pipeline.names import policy_name, short
 from evalsuite.pipeline.reading import PostFile, read_posts
 from evalsuite.pipeline.settings import Optimised, ReproduceSettings
 from evalsuite.records import REFERENCE_POLICY, Post
@@ -46,12 +47,11 @@ def make_tables(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {name: len(table) for name, table in tables.items()}
 
 
-class Assembly:
+class Assembly(Inventory):
     """Files of a run's folder as tables."""
 
     def __init__(self, settings: ReproduceSettings, folder: Path) -> None:
-        self.settings, self.folder, self.names = settings, folder, Names(settings)
-        self.seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+        super().__init__(settings, folder)
         self.file = read_posts(folder / "data" / "evaluation.jsonl")
         self.files = [self.file]
         if settings.simulated and settings.posts.news:
@@ -76,150 +76,6 @@ class Assembly:
         self.world = None
         reward = ModelReward.load(self.folder / "gold" / "model" / "model")
         return lambda texts: reward([RewardRequest(post, text) for post, text in texts])
-
-    def parameters(self, size: str) -> float:
-        """Parameters of a size's base model."""
-        told = pd.read_json(self.folder / "base" / f"{size}.json", typ="series")
-        return float(told["parameters"])
-
-    # -- what there is ---------------------------------------------------------------------
-
-    def models(self) -> pd.DataFrame:
-        """A row a checkpoint."""
-        rows: list[Row] = []
-        for size, base in self.settings.sizes.items():
-            rows.append({"model": f"pretrain-{size}", "kind": "base", "size": size, "parent": base})
-        for seed in self.seeds:
-            for size in self.settings.sizes:
-                rows.append({
-                    "model": f"sft-{size}-s{seed}", "kind": "sft", "size": size, "seed": seed,
-                    "parent": f"pretrain-{size}",
-                } | self._run("sft", f"sft-{size}-s{seed}"))  # fmt: skip
-            for model, row in self._reward_models(seed).items():
-                rows.append({"model": model, "kind": "rm"} | row | self._run("rm", model))
-            for model, run, kl_coef in self._ppo_runs(seed):
-                rows.append({
-                    "model": model, "kind": "ppo", "size": run.size, "seed": seed,
-                    "parent": f"sft-{run.size}-s{seed}", "objective": run.objective,
-                    "kl_coef": kl_coef, "value_network": run.value_network,
-                    "round": _round(run.objective),
-                } | self._run("ppo", model))  # fmt: skip
-        for row in rows:
-            row["parameters"] = self.parameters(row["size"])
-        return pd.DataFrame(rows)
-
-    def _run(self, kind: str, name: str) -> Row:
-        """Updates and labels that a finished run had; its seconds are in the step's record."""
-        metrics = pd.read_json(self.folder / kind / name / "metrics.jsonl", lines=True)
-        return {"updates": int(metrics["step"].max())}
-
-    def _reward_models(self, seed: int) -> dict[str, Row]:
-        size = self.settings.first_size
-        found = {}
-        for objective, of, labels, member in self.names.grid():
-            found[self.names.rm(objective, seed, member)] = {
-                "size": of, "seed": seed, "labels": labels, "member": member,
-                "objective": objective, "parent": f"sft-{of}-s{seed}", "round": math.nan,
-            }  # fmt: skip
-        for number in range(1, self.settings.rounds.count + 1):
-            found[f"rm{number}-s{seed}"] = {
-                "size": size, "seed": seed, "labels": self._labels_of(f"rm{number}-s{seed}"),
-                "member": 0, "objective": f"rm{number}", "parent": f"sft-{size}-s{seed}",
-                "round": number,
-            }  # fmt: skip
-        return found
-
-    def _labels_of(self, model: str) -> int:
-        """Pairs that a reward model was trained on, from its log."""
-        metrics = pd.read_json(self.folder / "rm" / model / "metrics.jsonl", lines=True)
-        return int(metrics["pairs"].sum())
-
-    def _ppo_runs(self, seed: int) -> list[tuple[str, Optimised, float]]:
-        runs = [
-            (ppo_name(run, kl_coef, seed), run, kl_coef)
-            for run in self.settings.policies for kl_coef in run.kl_coefs
-        ]  # fmt: skip
-        for number in range(1, self.settings.rounds.count + 1):
-            run = Optimised(
-                self.settings.first_size, f"rm{number}", (self.settings.rounds.kl_coef,)
-            )
-            runs.append((ppo_name(run, run.kl_coefs[0], seed), run, run.kl_coefs[0]))
-        return runs
-
-    def objectives(self) -> pd.DataFrame:
-        """A row a thing to maximise."""
-        known = {row["objective"]: row for row in self._reward_models(self.seeds[0]).values()}
-        rows = []
-        for name in self.names.objectives():
-            row: Row = {"objective": name, "kind": name, "label": {"gold": "truth"}.get(name, name)}
-            if "(" in name:
-                how, _, of = name.rstrip(")").partition("(")
-                said = f"{how} of {self.settings.reward_models.members} RMs"
-                row |= {"kind": "ensemble", "label": f"{said}, {known[of]['labels']:,} labels"}
-                row |= {key: known[of][key] for key in ("size", "labels")}
-            elif name in known:
-                found = known[name]
-                row |= {"kind": "rm", **{k: found[k] for k in ("size", "labels", "round")}}
-                row["label"] = f"{found['size']} RM, {found['labels']:,} labels"
-                if not math.isnan(found["round"]):
-                    row["label"] = f"rm{found['round']} ({found['labels']:,} labels)"
-            elif name == "rouge":
-                row["label"] = "ROUGE"
-            row["parameters"] = self.parameters(row["size"]) if row.get("size") else math.nan
-            rows.append(row)
-        return pd.DataFrame(rows)
-
-    def policies(self) -> pd.DataFrame:
-        """A row a policy; the reference summaries are one."""
-        settings, asked = self.settings, self.settings.evaluation
-        first = asked.temperatures[0]
-        rows: list[Row] = [{"policy": REFERENCE_POLICY, "method": "reference", "main": 1}]
-
-        def add(policy: str, method: str, size: str, **more: Any) -> None:
-            row = {"policy": policy, "method": method, "size": size, "main": 0}
-            rows.append(row | {"parameters": self.parameters(size)} | more)
-
-        for size in settings.sizes:
-            extra = asked.decoding if size == settings.first_size else ()
-            for temperature in (*asked.temperatures, *extra):
-                main = int(temperature == first)
-                if temperature not in extra:
-                    add(f"pretrain_{size}_t{temperature:g}", "pretrained", size,
-                        temperature=temperature, main=main)  # fmt: skip
-                add(f"sup_{size}_t{temperature:g}", "supervised", size,
-                    temperature=temperature, main=main)  # fmt: skip
-        for top_p in asked.top_ps:
-            size = settings.first_size
-            add(f"sup_{size}_p{top_p:g}", "supervised", size, temperature=1.0, top_p=top_p)
-        for run in settings.policies:
-            for kl_coef in run.kl_coefs:
-                main = is_main(settings, run, kl_coef)
-                for temperature in asked.temperatures if main else (first,):
-                    add(
-                        policy_name(
-                            run.size, run.objective, kl_coef, run.value_network == "shared",
-                            temperature,
-                        ),
-                        "rouge" if run.objective == "rouge" else "human feedback", run.size,
-                        temperature=temperature, objective=run.objective, kl_coef=kl_coef,
-                        value_network=run.value_network, main=int(main and temperature == first),
-                    )  # fmt: skip
-        size = settings.pool.size or settings.first_size
-        for objective in self._chosen_by():
-            for n in settings.pool.shown:
-                add(f"sup_{size}_bo{n}_{short(objective)}", "best-of-n", size, best_of_n=n,
-                    temperature=settings.pool.temperature, objective=objective)  # fmt: skip
-        for number in range(1, settings.rounds.count + 1):
-            add(f"sup_{settings.first_size}_ppo_rm{number}_t{first:g}", "human feedback",
-                settings.first_size, temperature=first, objective=f"rm{number}",
-                kl_coef=settings.rounds.kl_coef, value_network="separate", round=number)  # fmt: skip
-        return pd.DataFrame(rows)
-
-    def _chosen_by(self) -> list[str]:
-        """Objectives whose best of N stands among the policies: least and most labels, ROUGE."""
-        amounts = self.settings.reward_models.amounts
-        size = self.settings.first_size
-        return [*dict.fromkeys((f"rm-{size}-{amounts[0]}", f"rm-{size}-{amounts[-1]}")), "rouge"]
 
     # -- what was written ------------------------------------------------------------------
 
@@ -267,7 +123,7 @@ class Assembly:
     def _best_of_n(self, seed: int) -> list[pd.DataFrame]:
         pool = self._scored_pool(seed)
         size, parts = self.settings.pool.size or self.settings.first_size, []
-        for objective in self._chosen_by():
+        for objective in self.chosen_by():
             for n in self.settings.pool.shown:
                 first = pool[pool.groupby("post_id").cumcount() < n]
                 column = f"proxy:{objective}"
@@ -279,7 +135,7 @@ class Assembly:
                         policy=f"sup_{size}_bo{n}_{short(objective)}",
                         seed=seed,
                         domain="tldr",
-                    )  # fmt: skip
+                    )
                 )
         return parts
 
@@ -289,21 +145,23 @@ class Assembly:
             return self._pools[seed]
         rows = pd.read_parquet(self.folder / "pool" / f"s{seed}.parquet")
         rows["tokens"] = rows["tokens"].str.len().astype(float)
-        for model, row in self._reward_models(seed).items():
+        for model, row in self.reward_models(seed).items():
             scored = pd.read_parquet(self.folder / "scores" / model / "pool.parquet")
             known = scored.set_index("summary_id")["reward"]
             rows[f"member:{row['objective']}:{row['member']}"] = rows["summary_id"].map(known)
         for name in self.names.objectives():
-            mine = [c for c in rows if c.startswith(f"member:{name}:")]
+            mine = [c for c in rows.columns if str(c).startswith(f"member:{name}:")]
             if mine:
                 rows[f"proxy:{name}"] = rows[f"member:{name}:0"]
             elif "(" in name:
                 how, _, of = name.rstrip(")").partition("(")
-                members = rows[[c for c in rows if c.startswith(f"member:{of}:")]].to_numpy()
+                members = rows[
+                    [c for c in rows.columns if str(c).startswith(f"member:{of}:")]
+                ].to_numpy()
                 rows[f"proxy:{name}"] = ensemble(members, how)
             elif name == "rouge":
                 rows["proxy:rouge"] = self._rouge(rows)
-        rows = rows.drop(columns=[c for c in rows if c.startswith("member:")])
+        rows = rows.drop(columns=[c for c in rows.columns if str(c).startswith("member:")])
         self._pools[seed] = rows
         return rows
 
@@ -322,7 +180,7 @@ class Assembly:
             posts = [self.every[id_] for id_ in rows["post_id"]]
             rows["gold"] = self.gold(list(zip(posts, rows["text"], strict=True)))
             rows["proxy:gold"] = rows["gold"]
-            kept = [c for c in rows if c.startswith("proxy:")]
+            kept = [c for c in rows.columns if str(c).startswith("proxy:")]
             rows = rows[["post_id", "sample", "text", "tokens", "chars", "gold", *kept]]
             parts.append(rows.assign(base=f"sup_{size}_t{self.settings.pool.temperature:g}",
                                      seed=seed))  # fmt: skip
@@ -334,7 +192,7 @@ class Assembly:
         """A row a summary that PPO wrote on its way."""
         parts = []
         for seed in self.seeds:
-            for model, run, kl_coef in self._ppo_runs(seed):
+            for model, run, kl_coef in self.ppo_runs(seed):
                 place = self.folder / "ppo" / model
                 metrics = pd.read_json(place / "metrics.jsonl", lines=True).set_index("step")
                 rows = pd.read_json(place / "samples.jsonl", lines=True, dtype={"summary": str})
@@ -360,7 +218,7 @@ class Assembly:
         """Rewards of the references by a run's objective, from its judged summaries."""
         first = self.settings.evaluation.temperatures[0]
         policy = (
-            f"sup_{run.size}_ppo_{run.objective}_t{first:g}" if _round(run.objective) > 0
+            f"sup_{run.size}_ppo_{run.objective}_t{first:g}" if round_of(run.objective) > 0
             else policy_name(run.size, run.objective, run.kl_coefs[0],
                              run.value_network == "shared", first)
         )  # fmt: skip
@@ -371,7 +229,7 @@ class Assembly:
         """A row an update of PPO."""
         parts = []
         for seed in self.seeds:
-            for model, run, kl_coef in self._ppo_runs(seed):
+            for model, run, kl_coef in self.ppo_runs(seed):
                 metrics = pd.read_json(self.folder / "ppo" / model / "metrics.jsonl", lines=True)
                 metrics = metrics[metrics["reward"].notna()]
                 parts.append(pd.DataFrame({
@@ -394,7 +252,7 @@ class Assembly:
             right = told["better"].to_numpy() == 1.0
             shared = self._pair_facts(told, file, right).assign(seed=seed)
             answers = told[[f"answer{i}" for i in range(5)]].to_numpy(float)
-            for model, row in self._reward_models(seed).items():
+            for model, row in self.reward_models(seed).items():
                 scored = pd.read_parquet(self.folder / "scores" / model / "pairs.parquet")
                 margin = (scored["right"] - scored["left"]).to_numpy() * np.where(right, 1, -1)
                 correct = np.where(margin > 0, 1.0, np.where(margin < 0, 0.0, 0.5))
@@ -435,7 +293,7 @@ class Assembly:
         """A row an edited summary and reward model."""
         parts = []
         for seed in self.seeds:
-            for model, row in self._reward_models(seed).items():
+            for model, row in self.reward_models(seed).items():
                 rows = pd.read_parquet(self.folder / "scores" / model / "probes.parquet")
                 parts.append(rows.assign(
                     model=model, seed=seed, parameters=self.parameters(row["size"]),
@@ -447,12 +305,6 @@ class Assembly:
 def _same(says: Floats, other: Floats) -> Floats:
     """1 where two choices (0, 1, .5) agree, .5 where one is a tie, NaN where one is missing."""
     return np.asarray(says * other + (1 - says) * (1 - other), dtype=np.float64)
-
-
-def _round(objective: str) -> float:
-    """The round of an objective `rm3`, NaN of any other."""
-    digits = objective.removeprefix("rm")
-    return float(digits) if objective.startswith("rm") and digits.isdigit() else math.nan
 
 
 def ensemble(members: Floats, how: str) -> Floats:

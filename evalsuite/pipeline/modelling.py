@@ -239,8 +239,10 @@ def run_score(settings: Mapping[str, Any], folder: Path, out: str, report: Repor
     file = read_posts(settings["posts"])
     pool = pd.read_parquet(settings["pool"])
     items = [
-        Item(row.summary_id, row.post_id, row.policy, file.posts[row.post_id], row.text)
-        for row in pool.itertuples()
+        Item(summary, post, policy, file.posts[post], text)
+        for summary, post, policy, text in zip(
+            pool["summary_id"], pool["post_id"], pool["policy"], pool["text"], strict=True
+        )
     ]
     place = folder / out
     score_to_parquet(
@@ -278,7 +280,7 @@ def run_agreement_scores(
     policy, both of the first seed, in words that figures show.
     """
     from evalsuite.datasets import load
-    from evalsuite.pipeline.plan import Names
+    from evalsuite.pipeline.names import Names
     from evalsuite.pipeline.settings import ReproduceSettings
 
     run = from_values(ReproduceSettings, settings["settings"], "settings")
@@ -303,14 +305,14 @@ def run_agreement_scores(
             policy.tokenizer, policy.info.prompt_format or "tldr",
             max_prompt_tokens=run.max_prompt_tokens,
         )  # fmt: skip
-        values = pd.Series(math.nan, index=rows.index)
+        values = np.full(len(rows), math.nan)
         for post_id, group in rows.groupby("post_id", sort=False):
             post = file.posts[str(post_id)]
             completions = [prompter.completion(text) for text in group["text"]]
             scored = completion_logprobs(
                 policy.model, [Group(prompter.prompt(post), completions)], pad_id=prompter.pad_id
             )
-            values[group.index] = [float(np.sum(one, dtype=np.float64)) for one in scored[0]]
+            values[group.index.to_numpy()] = [np.sum(one, dtype=np.float64) for one in scored[0]]
         found[f"logprob:{size} supervised"] = values
         report(2 * number + 2, total)
     write_parquet(found, folder / out)

@@ -31,7 +31,7 @@ def read_posts(path: str | Path) -> PostFile:
     for row in tables.posts.itertuples():
         if not isinstance(row.text, str) or not row.text:
             raise DataError("a post has no text", file=Path(path).name, allowed="posts with text")
-        posts[row.post_id] = Post(
+        posts[str(row.post_id)] = Post(
             row.text, _given(row.title), _given(row.section), _given(row.domain) or "tldr",
             _given(row.source_id),
         )  # fmt: skip

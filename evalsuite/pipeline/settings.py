@@ -116,8 +116,8 @@ class RoundSettings:
 
     count: of rounds; 0 for none. posts: of each round. samples: of each post and policy.
     pairs: labels of a round. drift_pairs: supervised against reference, to watch labelers.
-    kl_coef: of each round's PPO. episodes: of it; by default those of `ppo`. best_of: the N with which a round's reward model also chooses
-        among samples for the next.
+    kl_coef: of each round's PPO. episodes: of it; by default those of `ppo`. best_of: the N with
+        which a round's reward model also chooses among samples for the next.
     """
 
     count: int = 2
