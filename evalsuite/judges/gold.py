@@ -43,9 +43,7 @@ class RewardJudge:
         if temperature is not None and not 0 < temperature < math.inf:
             raise ConfigError(f"temperature of answers is {temperature:g}; allowed above 0")
         if (temperature is None) != (rng is None):
-            raise ConfigError(
-                "allowed a temperature of answers with a random generator, or neither"
-            )
+            raise ConfigError("allowed a temperature of answers with a generator, or neither")
         self.reward, self.temperature, self.rng = reward, temperature, rng
         self.references = dict(references or {})
         self.name = reward.name

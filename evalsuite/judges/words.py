@@ -54,7 +54,7 @@ def parse_judge(
     """
     found = _FORM.fullmatch(words.strip())
     if found is None or found["kind"] not in KINDS:
-        near = difflib.get_close_matches(found["kind"] if found else words, KINDS, 1)
+        near = difflib.get_close_matches(found["kind"], KINDS, 1) if found else []
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ConfigError(f"judge is {shown(words)}{hint}; allowed {ALLOWED}")
     kind, number, what = found["kind"], found["number"], found["what"]

@@ -212,7 +212,7 @@ def _draw(
 
 def _answered(
     world: World, left: list[Text], right: list[Text], labelers: int | None,
-    valid_share: float, batch: str, seed: int,
+    valid_share: float, batch: str, seed: int, time: float,
 ) -> Labelled:  # fmt: skip
     distinct = list(dict.fromkeys(one.post for one in left))
     row = {identity: i for i, identity in enumerate(distinct)}
