@@ -175,7 +175,7 @@ def kl_axis(ax: Axes, far: float) -> None:
     )
     ax.set_xlim(-0.002 * far, far)
     end = math.sqrt(far)
-    step = next(step for step in (0.5, 1, 2, 5, 10, math.inf) if end / step < 7)
+    step = 0.5 if end < 2 else next(n for n in (1, 2, 5, 10, math.inf) if end / n < 7)
     ticks = [0.0, *((step * i) ** 2 for i in range(1, 1 + int(end / step)))]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()

@@ -92,7 +92,7 @@ def equal_length(share: ArrayLike, log_ratio: ArrayLike, *, level: float = 0.95)
     for q in range(Q):
         one = estimate(q, there[:, q], ONE_WAY if all(varied) else NO_SPREAD)
         shares.append(one._replace(low=_clipped(one.low), high=_clipped(one.high)))
-    return EqualLength(shares, estimate(Q, there.any(axis=1), NO_SPREAD))
+    return EqualLength(shares, estimate(Q, np.asarray(there.any(axis=1)), NO_SPREAD))
 
 
 def _clipped(bound: float) -> float:
