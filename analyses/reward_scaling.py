@@ -39,6 +39,10 @@ CORRECT, AGREES, DOUBLING = "correct", "agrees", "per doubling"
 MODEL = "reward model"
 RULES = {"labeler": "one labeler", "labelers": "majority of labelers", "longer": "longer is better"}
 """What is drawn as a level line, by its name in the table."""
+_PANELS = {
+    CORRECT: ("Against the truth", "held-out pairs answered right"),
+    AGREES: ("Against a labeler's answer", "held-out pairs, same answer"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     """
     experiment = tables.experiment
     assert experiment is not None
-    pairs = experiment["pairs"].assign(seed=lambda t: t["seed"].fillna(0))
+    pairs = experiment["pairs"].reset_index(drop=True).assign(seed=lambda t: t["seed"].fillna(0))
     single, human = _single(pairs), pairs["model"].isin(["labeler", "labelers"])
     others = int((~single & ~human).sum())
     models = pairs[single].assign(judge=MODEL)
@@ -161,24 +165,27 @@ def _slopes(rows: pd.DataFrame, measure: str, level: float) -> list[dict[str, ob
 def plot(table: pd.DataFrame) -> Figure:
     """Rates by labels, a line a size, with level lines of the rules: truth, then labelers."""
     table = table[table["kind"] == "all"]
-    fig, axes = style.figure("double", 3.2, 1, 2, sharey=True)
-    titles = {CORRECT: "Against the truth", AGREES: "Against a labeler's answer"}
-    ends: list[tuple[Axes, float, pd.DataFrame, pd.DataFrame]] = []
-    models = table[(table["quantity"] == "rate") & (table["judge"] == MODEL)]
+    rates = table[(table["quantity"] == "rate") & table["value"].notna()]
+    models = rates[rates["judge"] == MODEL]
+    panels = [measure for measure in _PANELS if (models["measure"] == measure).any()]
+    count = max(len(panels), 1)
+    fig, axes = style.figure(
+        "double" if count > 1 else 4.4, 3.2, 1, count, sharey=True, squeeze=False
+    )
     sizes = models.sort_values("parameters").drop_duplicates("size")["size"].tolist()
     colours = dict(zip(sizes, objectives.shades(count=len(sizes)), strict=True))
-    for ax, (measure, title) in zip(axes, titles.items(), strict=True):
-        mine = table[table["measure"] == measure]
-        lines = mine[(mine["quantity"] == "rate") & (mine["judge"] == MODEL)]
-        rules = mine[(mine["quantity"] == "rate") & (mine["judge"] != MODEL)].dropna(subset="value")
+    ends: list[tuple[Axes, float, pd.DataFrame, pd.DataFrame]] = []
+    for ax, measure in zip(axes[0], panels, strict=False):
+        title, label = _PANELS[measure]
+        lines = models[models["measure"] == measure]
+        rules = rates[(rates["measure"] == measure) & (rates["judge"] != MODEL)]
+        slopes = table[(table["measure"] == measure) & (table["quantity"] == DOUBLING)]
         end = _lines(ax, lines, colours)
         _levels(ax, rules, end)
-        said = _slope_words(ax, mine[mine["quantity"] == DOUBLING])
-        style.title(ax, title + "\n" * said)
+        style.title(ax, title + "\n" * _slope_words(ax, slopes))
+        style.rate_axis(ax, "y", label=label)
+        ax.tick_params(labelleft=True)
         ends.append((ax, end, lines, rules))
-    style.rate_axis(axes[0], "y", label="held-out pairs answered right")
-    axes[1].set_ylabel("held-out pairs, same answer")
-    axes[1].tick_params(labelleft=True)
     style.note_errorbars(fig)
     for ax, end, lines, rules in ends:
         _names(ax, end, lines, rules, colours)
