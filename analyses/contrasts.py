@@ -181,12 +181,15 @@ class Contrasts:
     # -- curves ----------------------------------------------------------------------------
 
     def _halves(self, way: Form, which: Which, own: bool) -> tuple[Floats, Floats]:
-        """Gains (S, P) halfway in distance and at the end; of the truth, or of its own score."""
+        """Gains (S, P) halfway and at the end; of the truth, or of its own score.
+
+        Halfway is in distance for best-of-N, in updates for PPO: the KL moves most at first.
+        """
         curve = self.curve(way, which)
-        d = curve.d.mean(axis=0)
-        last = int(np.argmax(d))
-        half = int(np.argmin(np.abs(d - d[last] / 2)))
-        if not 0 < d[half] < d[last]:
+        way_gone = curve.d.mean(axis=0) if way == "best-of-n" else curve.at
+        last = int(np.argmax(way_gone))
+        half = int(np.argmin(np.abs(way_gone - way_gone[last] / 2)))
+        if not 0 < way_gone[half] < way_gone[last]:
             raise NotMeasuredError(f"a point halfway on the way of {curve.objective}")
         gains = curve.proxy if own else curve.gold
         if not np.isfinite(gains).all():

@@ -57,7 +57,7 @@ class Claim(NamedTuple):
 
 
 _POLICIES = "Policies"
-_FEW, _MANY = "Few labels", "More labels"
+_FEW, _MANY = "Over-optimisation", "More labels"
 _OTHER, _RM = "Other objectives", "Reward models"
 _HUMAN, _PLAIN, _START = "human feedback", "supervised", "pretrained"
 _BON, _PPO = "best-of-N", "PPO"
@@ -111,37 +111,37 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("rm-over-rouge", _RM, "Reward models rank better than ROUGE",
           "pairs of samples ranked as the truth does, reward model less ROUGE", "Tables 20-22",
           SHARE, lambda c: c.ranking("many", "rouge")),
-    Claim("bon-few-rises", _FEW, "Best-of-N: the truth first rises",
+    Claim("bon-few-rises", _FEW, "Best-of-N, few labels: the truth first rises",
           "gain in truth, halfway", "Figure 7", GOLD, lambda c: c.rise("best-of-n", "few")),
-    Claim("bon-few-flattens", _FEW, "Best-of-N: the truth flattens",
+    Claim("bon-few-flattens", _FEW, "Best-of-N, few labels: the truth flattens",
           "gain in truth, first half less second half", "Figure 7", GOLD,
           lambda c: c.flattening("best-of-n", "few")),
-    Claim("bon-few-falls", _FEW, "Best-of-N: the truth falls",
+    Claim("bon-few-falls", _FEW, "Best-of-N, few labels: the truth falls",
           "gain in truth, halfway less end", "Figure 7", GOLD,
           lambda c: c.fall("best-of-n", "few")),
-    Claim("bon-few-own", _FEW, "Best-of-N: its own score keeps rising",
+    Claim("bon-few-own", _FEW, "Best-of-N, few labels: its own score keeps rising",
           "gain of its own score, end less halfway", "Gao et al., Figure 1", GOLD,
           lambda c: c.own_rise("best-of-n", "few")),
-    Claim("ppo-few-rises", _FEW, "PPO: the truth first rises",
+    Claim("ppo-few-rises", _FEW, "PPO, few labels: the truth first rises",
           "gain in truth, halfway", "Figure 5", GOLD, lambda c: c.rise("ppo", "few")),
-    Claim("ppo-few-flattens", _FEW, "PPO: the truth flattens",
+    Claim("ppo-few-flattens", _FEW, "PPO, few labels: the truth flattens",
           "gain in truth, first half less second half", "Figure 5", GOLD,
           lambda c: c.flattening("ppo", "few")),
-    Claim("ppo-few-falls", _FEW, "PPO: the truth falls",
+    Claim("ppo-few-falls", _FEW, "PPO, few labels: the truth falls",
           "gain in truth, halfway less end", "Figure 5", GOLD, lambda c: c.fall("ppo", "few")),
-    Claim("ppo-few-own", _FEW, "PPO: its own score keeps rising",
+    Claim("ppo-few-own", _FEW, "PPO, few labels: its own score keeps rising",
           "gain of its own score, end less halfway", "Figure 5", GOLD,
           lambda c: c.own_rise("ppo", "few")),
-    Claim("bon-labels-later", _MANY, "Best-of-N: the peak comes later",
+    Claim("bon-labels-later", _MANY, "Best-of-N: more labels peak later",
           "turn of the fit, few labels less many", "Gao et al., Figure 1", "per sqrt nat",
           lambda c: c.sooner("best-of-n", "few", "many")),
-    Claim("bon-labels-higher", _MANY, "Best-of-N: the peak is higher",
+    Claim("bon-labels-higher", _MANY, "Best-of-N: more labels peak higher",
           "largest fitted gain, many labels less few", "Gao et al., Figure 1", GOLD,
           lambda c: c.higher("best-of-n", "many", "few")),
-    Claim("ppo-labels-later", _MANY, "PPO: the peak comes later",
+    Claim("ppo-labels-later", _MANY, "PPO: more labels peak later",
           "turn of the fit, few labels less many", "Gao et al., Figure 1", "ratio",
           lambda c: c.sooner("ppo", "few", "many")),
-    Claim("ppo-labels-higher", _MANY, "PPO: the peak is higher",
+    Claim("ppo-labels-higher", _MANY, "PPO: more labels peak higher",
           "largest fitted gain, many labels less few", "Gao et al., Figure 1", GOLD,
           lambda c: c.higher("ppo", "many", "few")),
     Claim("bon-rouge-sooner", _OTHER, "Best-of-N: ROUGE peaks sooner than the reward model",
@@ -255,6 +255,8 @@ def plot(table: pd.DataFrame) -> Figure:
         columnspacing=1.2, borderaxespad=0.1,
     )  # fmt: skip
     style.note(fig, f"bars: {100 * table['level'].iloc[0]:g}% intervals, not 1 SE")
+    if (table["value"].abs() > CLIP * table["se"]).any():
+        style.note(fig, "arrows: beyond the axis")
     return fig
 
 
@@ -315,8 +317,8 @@ def reading(table: pd.DataFrame) -> str:
         return "None of the claims was measured."
     said = f"Of {wording.counted(measured, 'claim')} measured, {counts.get(SHOWN, 0)} are shown"
     for name in (REVERSED, NOT_SHOWN):
-        keys = list(table.loc[table["verdict"] == name, "key"])
-        said += f", {len(keys)} {name}" + (f" ({', '.join(keys)})" if keys else "")
+        claims = [f'"{claim}"' for claim in table.loc[table["verdict"] == name, "claim"]]
+        said += f", {len(claims)} {name}" + (f" ({', '.join(claims)})" if claims else "")
     if missed := len(table) - measured:
         said += f"; {missed} not measured"
     return f"{said}."

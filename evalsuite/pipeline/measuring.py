@@ -199,14 +199,18 @@ class Assembly(Inventory):
                 if not len(rows):
                     continue
                 after = rows["step"] - 1  # a row is of the policy before its update
-                # The KL logged with an update is of the policy before it, too.
-                kl = rows["step"].map(metrics["kl_k1"])
+                # The KL logged with an update is of the policy before it, too; that of the final
+                # policy was measured when it was judged.
+                judged = self._judged_by(run, kl_coef, seed)
+                final = float(judged.loc[judged["domain"] == "tldr", "kl_nats"].mean())
+                kl = rows["step"].map(metrics["kl_k1"]).fillna(final)
+                theirs = dict(zip(judged["post_id"], judged["reward_reference"], strict=True))
                 parts.append(pd.DataFrame({
                     "model": model, "seed": seed, "size": run.size, "objective": run.objective,
                     "kl_coef": kl_coef, "value_network": run.value_network, "update": after,
                     "kl_nats": kl, "post_id": rows["post_id"], "text": rows["summary"],
                     "tokens": rows["tokens"], "proxy": rows["reward"],
-                    "proxy_reference": rows["post_id"].map(self._reference_rewards(run, seed)),
+                    "proxy_reference": rows["post_id"].map(theirs),
                 }))  # fmt: skip
         if not parts:
             return pd.DataFrame()
@@ -214,16 +218,14 @@ class Assembly(Inventory):
             columns=["preferred", "expected"]
         )
 
-    def _reference_rewards(self, run: Optimised, seed: int) -> dict[str, float]:
-        """Rewards of the references by a run's objective, from its judged summaries."""
+    def _judged_by(self, run: Optimised, kl_coef: float, seed: int) -> pd.DataFrame:
+        """The judged summaries of a PPO run at the first temperature."""
         first = self.settings.evaluation.temperatures[0]
         policy = (
             f"sup_{run.size}_ppo_{run.objective}_t{first:g}" if round_of(run.objective) > 0
-            else policy_name(run.size, run.objective, run.kl_coefs[0],
-                             run.value_network == "shared", first)
+            else policy_name(run.size, run.objective, kl_coef, run.value_network == "shared", first)
         )  # fmt: skip
-        rows = pd.read_parquet(self.folder / "judged" / f"{policy}-s{seed}.parquet")
-        return dict(zip(rows["post_id"], rows["reward_reference"], strict=True))
+        return pd.read_parquet(self.folder / "judged" / f"{policy}-s{seed}.parquet")
 
     def training(self) -> pd.DataFrame:
         """A row an update of PPO."""

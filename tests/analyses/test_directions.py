@@ -298,7 +298,7 @@ def test_the_figure_has_a_row_a_claim_with_its_numbers(table):
     ax = directions.plot(shown).axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()] == list(shown["claim"])
     texts = [text.get_text() for text in ax.texts]
-    assert {"Policies", "Few labels", "More labels", "Reward models"} <= set(texts)
+    assert {"Policies", "Over-optimisation", "More labels", "Reward models"} <= set(texts)
     assert texts.count("not measured") == 2
     assert "+4.00 (+4.00 to +4.00) utility" in texts
     assert any(text.startswith("+16.7% (") for text in texts)
@@ -315,5 +315,5 @@ def test_the_reading_counts_verdicts_and_names_what_is_not_as_claimed(table):
     said = directions.reading(as_read_back(table.reset_index()))
     counts = table["verdict"].value_counts()
     assert said.startswith(f"Of {len(CLAIMS) - 2} claims measured, {counts[SHOWN]} are shown, ")
-    assert "hf-over-ref" in said
+    assert '"Human feedback beats the references, T = 0.7"' in said
     assert said.endswith("; 2 not measured.")
