@@ -214,3 +214,31 @@ def test_wrong_inputs_are_refused():
         curve_difference(fit, curve_fit(gain, [0, 1, 2], form="best-of-n"))
     with pytest.raises(StatisticsError, match=r"rest on \(2, 5\) and \(2, 4\) seeds x posts"):
         curve_difference(fit, curve_fit(gain[:, 1:], [0, 1, 2], form="ppo"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed_sd", [0.0, 0.15])
+def test_coverage_of_what_follows_from_a_fit(form, seed_sd):
+    """3 seeds x 100 posts; a post's curve has its own coefficients and noise that adds up along it.
+
+    `pytest -m slow -s` prints the rates; their standard error is .7 points near 95%.
+    """
+    draw, data_sets, truth = np.random.default_rng(20221019), 1000, (1.2, 0.5)
+    inside = dict.fromkeys(QUANTITIES, 0)
+    place, height = peak(form, *truth)
+    top = height if place < D[-1] else float(gain_curve(form, D[-1], *truth))
+    expected = dict(zip(QUANTITIES, (*truth, truth[1] / truth[0], place, height, top), strict=True))
+    for _ in range(data_sets):
+        spread = draw.normal(0, [0.8, 0.3], (1, 100, 2)) + draw.normal(0, seed_sd, (3, 1, 2)) / 3
+        own = (np.array(truth) + spread)[..., None, :]
+        gain = gain_curve(form, D, own[..., 0], own[..., 1])
+        noise = draw.normal(0, 0.5, gain.shape)
+        noise[..., 0] = 0
+        fit = curve_fit(gain + noise.cumsum(axis=2), D, form=form)
+        for name in QUANTITIES:
+            found = getattr(fit, name)
+            inside[name] += found.low <= expected[name] <= found.high
+    for name, count in inside.items():
+        print(f"{form}, seed SD {seed_sd}, {name}: {count / data_sets:.3f}")  # noqa: T201 - on request, -s
+        assert count / data_sets > 0.91, name
