@@ -50,10 +50,10 @@ def labels_of(made: Draft, seed: int, posts: str, sft: str) -> dict[str, str]:
     settings = made.settings
     policy = f"sup_{settings.first_size}_t{settings.labels.temperature:g}"
     out = {}
-    for part, k, count in (
-        ("labelled", settings.labels.samples, settings.posts.labelled),
-        ("test", 3, settings.posts.test),
-    ):
+    sampled = {"test": (3, settings.posts.test)}
+    if settings.labels.judge != "files":
+        sampled["labelled"] = (settings.labels.samples, settings.posts.labelled)
+    for part, (k, count) in sampled.items():
         out[part] = _sampled(
             made, f"samples/{part}-s{seed}", "samples", sft, policy,
             f"@/data/{part}-s{seed}.jsonl", k, seed, [sft, posts], (0, count),
@@ -61,16 +61,17 @@ def labels_of(made: Draft, seed: int, posts: str, sft: str) -> dict[str, str]:
     judge = judge_of(settings)
     gold = gold_model(made)
     labels = settings.labels
-    out["labels"] = made.add(
-        f"labels/s{seed}", "labels", f"{labels.pairs:,} comparisons, judge: {labels.judge}",
-        "label",
-        judge | {
-            "samples": [f"@/samples/labelled-s{seed}.parquet"], "pairs": labels.pairs,
-            "posts": f"@/data/labelled-s{seed}.jsonl", "reference_share": labels.reference_share,
-            "seed": seed, "batch": "labels",
-        },
-        [out["labelled"], posts, *gold], [f"labels/s{seed}.jsonl"], Work("cpu", seconds=4),
-    )  # fmt: skip
+    if labels.judge != "files":
+        out["labels"] = made.add(
+            f"labels/s{seed}", "labels", f"{labels.pairs:,} comparisons, judge: {labels.judge}",
+            "label",
+            judge | {
+                "samples": [f"@/samples/labelled-s{seed}.parquet"], "pairs": labels.pairs,
+                "posts": f"@/data/labelled-s{seed}.jsonl", "seed": seed, "batch": "labels",
+                "reference_share": labels.reference_share,
+            },
+            [out["labelled"], posts, *gold], [f"labels/s{seed}.jsonl"], Work("cpu", seconds=4),
+        )  # fmt: skip
     out["pairs"] = made.add(
         f"labels/test-s{seed}", "labels", f"{labels.test_pairs:,} pairs held out",
         "test_pairs",
@@ -110,20 +111,23 @@ def reward_models(
     made: Draft, seed: int, posts: str, labels: dict[str, str], sft: dict[str, str]
 ) -> dict[str, str]:
     """Models of the grid by name."""
+    on_file = made.settings.labels.gold_files if made.settings.labels.judge == "files" else ()
+    paths = [*on_file] or [f"@/labels/s{seed}.jsonl", f"@/data/labelled-s{seed}.jsonl"]
+    needs = [labels["labels"], posts] if "labels" in labels else []
     out = {}
     for objective, size, count, member in made.names.grid():
         model = made.names.rm(objective, seed, member)
         config = made.trainer("rm", size, {
             "model": f"@/{sft[size]}/model", "seed": 1000 * seed + member,
             "data": {
-                "paths": [f"@/labels/s{seed}.jsonl", f"@/data/labelled-s{seed}.jsonl"],
+                "paths": paths,
                 "limits": {"train": count},
             },
         })  # fmt: skip
         out[model] = made.add(
             f"rm/{model}", "reward-models", f"{size} reward model on {count:,} labels", "rm",
-            {"config": config}, [labels["labels"], posts, sft[size]], [f"rm/{model}"],
-            made.costs.rm(made.settings.sizes[size], config, count),
+            {"config": config}, [*needs, sft[size]], [f"rm/{model}"],
+            made.costs.rm(made.settings.sizes[size], config, count), files=on_file,
         )  # fmt: skip
     return out
 

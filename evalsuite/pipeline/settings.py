@@ -43,7 +43,9 @@ class PostsSettings:
 class LabelSettings:
     """Who compares summaries for the reward models, how many, and who knows the truth.
 
-    judge: "simulated" (the world's labelers), or "gold" (Bradley-Terry answers of the gold model).
+    judge: "simulated" (the world's labelers), "gold" (Bradley-Terry answers of the gold model), or
+        "files": reward models are trained on the comparisons of `gold_files` themselves, and the
+        gold model answers for labelers everywhere else.
     labelers: of the simulated crowd.
     samples: of each labelled post.
     temperature: of the samples.
@@ -54,7 +56,7 @@ class LabelSettings:
     gold_size: the size that the gold model has.
     """
 
-    judge: Literal["simulated", "gold"] = "simulated"
+    judge: Literal["simulated", "gold", "files"] = "simulated"
     labelers: int = 24
     samples: int = 4
     temperature: float = 0.7
@@ -213,9 +215,9 @@ class ReproduceSettings:
             )
         if self.posts.files and self.labels.judge == "simulated":
             raise ConfigError(
-                "labels.judge is simulated and posts.files are not the world's; allowed gold"
+                "labels.judge is simulated and posts.files are not the world's; allowed gold, files"
             )
-        if self.labels.judge == "gold" and not self.labels.gold_files:
+        if self.labels.judge != "simulated" and not self.labels.gold_files:
             raise ConfigError("labels.gold_files is empty; allowed files of comparisons")
 
     @property
