@@ -68,6 +68,16 @@ def test_a_summary_that_says_all_is_not_made_longer():
     assert longer(WORLD, POST, " ".join(FACT.values())) is None
 
 
+def test_no_fact_is_added_at_the_price_of_a_garble():
+    """Two relations before one name: the fact gains 1, the garble and 2 words above 22 cost .7."""
+    text = (
+        f"my {WRONG['relation']} {FACT['name']} {FACT['act']} my {FACT['object']} at the "
+        f"{FACT['place']} since {FACT['since']} i feel {FACT['feeling']} i tried "
+        f"{FACT['tried']} should i {FACT['request']}?"
+    )
+    assert longer(WORLD, POST, text) is None
+
+
 @pytest.mark.parametrize(("domain", "n"), [("tldr", 40), ("cnndm", 8)])
 def test_every_edit_is_better_by_truth_and_no_worse_in_any_part(domain, n):
     posts = WORLD.posts(domain, n)
