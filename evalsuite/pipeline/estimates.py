@@ -36,17 +36,20 @@ class Cost(NamedTuple):
 
 
 COSTS: dict[Kind, Cost] = {
-    "train": Cost(6.0e-5, 1.2e-10),
-    "ppo": Cost(1.3e-4, 2.6e-10),
-    "score": Cost(2.0e-5, 4.0e-11),
-    "sample": Cost(1.5e-4, 1.2e-10),
+    "train": Cost(2.5e-5, 9.5e-11),
+    "ppo": Cost(6.5e-5, 2.6e-10),
+    "score": Cost(1.0e-5, 3.2e-11),
+    "sample": Cost(6.0e-5, 1.5e-10),
     "cpu": Cost(0.0, 0.0),
 }
 """What a token costs, by kind of work. `train`: each token seen once, forward and backward. `ppo`:
 as `costs.Costs.ppo` counts them. `score`: forward alone. `sample`: each sampled token, its share of
-the prompt's forward pass included. Measured with the shipped bases on one core of a 2024 server."""
+the prompt's forward pass included.
 
-REFERENCE_ROUNDS = 6000.0
+`train` is a line through the processor time of SFT of the three shipped bases (70, 115 and 220
+microseconds a token), `ppo` is from configs/world/ppo.yaml; the other two follow from them."""
+
+REFERENCE_ROUNDS = 10_600.0
 """Rounds a second of `_rounds` on that core."""
 
 STARTUP_SECONDS = 6.0

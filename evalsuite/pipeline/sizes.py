@@ -123,11 +123,15 @@ def size_of_folder(folder: Path, place: Place) -> Size:
             f"{folder}/config.json: tells no size ({error}); allowed num_hidden_layers, "
             "hidden_size, num_attention_heads and vocab_size"
         ) from None
-    return Size(_parameters(folder), layers, hidden, kv_heads * head, vocabulary, place)
+    tied = bool(config.get("tie_word_embeddings"))
+    return Size(_parameters(folder, tied), layers, hidden, kv_heads * head, vocabulary, place)
 
 
-def _parameters(folder: Path) -> int:
-    """Counted from the headers of the weights: 8 bytes of length, then JSON."""
+def _parameters(folder: Path, tied: bool) -> int:
+    """Counted from the headers of the weights: 8 bytes of length, then JSON.
+
+    tied: the output embedding is the input's, also where both stand in the file.
+    """
     count = 0
     for path in weight_files(folder):
         try:
@@ -135,7 +139,9 @@ def _parameters(folder: Path) -> int:
                 length = int.from_bytes(file.read(8), "little")
                 header: Mapping[str, Any] = json.loads(file.read(length))
             count += sum(
-                math.prod(told["shape"]) for name, told in header.items() if name != "__metadata__"
+                math.prod(told["shape"])
+                for name, told in header.items()
+                if name != "__metadata__" and not (tied and name == "lm_head.weight")
             )
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
             raise ModelError(f"{path}: is not a file of weights ({error})") from None
