@@ -18,6 +18,7 @@ NAMES = (
     "transfer",
     "kl_frontier",
     "policies",
+    "length_share",
     "divergence",
     "rounds",
     "edits",

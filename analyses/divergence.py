@@ -232,7 +232,7 @@ def plot(table: pd.DataFrame) -> Figure:
     mine = _of_first_base(table)
     curve = mine[mine["quantity"] == CURVE]
     drawn = curve[wording.drawable(curve)]
-    shown = _shown(drawn)
+    shown = extremes(drawn)
     if not shown:
         fig, ax = style.figure("single", 1.0)
         ax.axis("off")
@@ -267,15 +267,19 @@ def _of_first_base(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["base"] == table["base"].iloc[0]] if len(table) else table
 
 
-def _shown(curve: pd.DataFrame) -> list[str]:
-    """Objectives to draw: reward models, with fewest labels first; of many the extremes."""
-    facts = objectives.in_order(curve)
+def extremes(rows: pd.DataFrame, most: int = MAX_LINES) -> list[str]:
+    """Objectives to draw, `most` at most: reward models, fewest labels first, then ROUGE.
+
+    Of many reward models the extremes and some between; those of rounds where there are no others,
+    ensembles where there are no reward models.
+    """
+    facts = objectives.in_order(rows)
     models = facts[facts["kind"] == "rm"]
     if models["round"].isna().any():
         models = models[models["round"].isna()]
     others = facts[facts["kind"] == "rouge"]
     models = models if len(models) else facts[facts["kind"] != "rouge"]
-    places = np.linspace(0, len(models) - 1, min(MAX_LINES - len(others), len(models)))
+    places = np.linspace(0, len(models) - 1, min(most - len(others), len(models)))
     kept = models.iloc[np.unique(places.round().astype(int))] if len(models) else models
     return [*kept["objective"], *others["objective"]]
 
@@ -340,7 +344,7 @@ def reading(table: pd.DataFrame) -> str:
     late = mine[(mine["quantity"] == LATE) & mine["low"].notna()].set_index("objective")
     curve = mine[mine["quantity"] == CURVE]
     said = []
-    for name in _shown(curve[wording.drawable(curve)]):
+    for name in extremes(curve[wording.drawable(curve)]):
         if name not in late.index:
             continue
         one = late.loc[name]

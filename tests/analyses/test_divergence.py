@@ -193,7 +193,7 @@ def test_of_many_models_the_extremes_are_drawn() -> None:
         {"objective": names, "label": names, "kind": "rm", "size": "small", "parameters": 5e5,
          "labels": [75, 150, 300, 600, 1200, 2400, 4800], "round": math.nan}
     )  # fmt: skip
-    shown = divergence._shown(facts)
+    shown = divergence.extremes(facts)
     assert len(shown) == divergence.MAX_LINES
     assert (shown[0], shown[-1]) == (names[0], names[-1])
 
