@@ -163,7 +163,8 @@ def _run(plan: object, folder: Path, jobs: int, redo: list[str]) -> int:
     for name, needs in outcome.waiting.items():
         console.print(f"not made: {name}, which needs {needs}", markup=False)
     made = f"{len(outcome.made)} steps made in {clock(outcome.seconds)}"
-    console.print(f"{folder}: {made if outcome.made else 'nothing was left to do'}", markup=False)
+    idle = not outcome.made and outcome.code == 0
+    console.print(f"{folder}: {'nothing was left to do' if idle else made}", markup=False)
     for step in plan:
         if step.stage == "page" and outcome.code == 0 and step.name in plan.chosen:
             for output in step.outputs:
