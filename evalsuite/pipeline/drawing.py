@@ -19,6 +19,8 @@ from evalsuite import experiment
 from evalsuite.datasets import load
 from evalsuite.pipeline.analyze import run_analyses
 from evalsuite.pipeline.reading import read_posts
+from evalsuite.report.browser import build_browser
+from evalsuite.report.companion import COMPANION
 from evalsuite.report.page import build_page
 from evalsuite.tables import write_atomically
 
@@ -44,14 +46,28 @@ def draw(settings: Mapping[str, Any], folder: Path, out: str) -> dict[str, Any]:
 
 
 def bind(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The companion page and the browser of samples; a copy where the settings want it."""
+    """The companion page and the browser of samples; a copy where the settings want it.
+
+    The copy of a run on real posts leaves the browser out: it holds the posts themselves.
+    """
     place = folder / "report"
     skipped: dict[str, str] = {}
     for group in ("labels", "checkpoints"):
         skipped |= json.loads((place / f"{group}.json").read_text("utf-8"))["left out"]
-    build_page(place, title=settings["title"], skipped=skipped)
-    file = read_posts(folder / "data" / "evaluation.jsonl")
+    found = experiment.read(folder / "tables")
+    posts = [
+        {
+            "post_id": id_, "title": post.title or "", "section": post.section or "",
+            "text": post.text, "reference": file.references.get(id_, ""),
+        }
+        for file in (read_posts(folder / path) for path in settings["posts"])
+        for id_, post in file.posts.items()
+    ]  # fmt: skip
+    build_browser(place / "samples.html", found, pd.DataFrame(posts), title=settings["title"])
+    build_page(place, title=settings["title"], skipped=skipped, companion=COMPANION)
     if settings["report"]:
-        wanted = Path(settings["report"])
-        shutil.copytree(place, wanted, dirs_exist_ok=True)
-    return {"posts": len(file.posts)}
+        private = () if settings["simulated"] else ("samples.html",)
+        shutil.copytree(
+            place, settings["report"], dirs_exist_ok=True, ignore=shutil.ignore_patterns(*private)
+        )
+    return {"posts": len(posts), "page": str(place / "index.html")}

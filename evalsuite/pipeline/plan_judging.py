@@ -193,6 +193,13 @@ def figures_and_page(
     ]  # fmt: skip
     made.add(
         "page", "page", "the companion and the samples", "page",
-        {"title": settings.title, "report": settings.report}, [*figures, tables, common],
-        ["report/index.html"], Work("cpu", seconds=10),
+        {
+            "title": settings.title, "report": settings.report, "simulated": settings.simulated,
+            "posts": [
+                f"data/{part}.jsonl" for part in ("evaluation", "news")
+                if part == "evaluation" or (settings.simulated and settings.posts.news)
+            ],
+        },
+        [*figures, tables, common], ["report/index.html", "report/samples.html"],
+        Work("cpu", seconds=10),
     )  # fmt: skip

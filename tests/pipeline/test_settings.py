@@ -41,7 +41,7 @@ def test_what_is_refused(word: str, message: str) -> None:
 
 def test_a_policy_on_an_objective_that_nothing_makes() -> None:
     word = "policies=[{size: small, objective: rm-small-77}]"
-    with pytest.raises(ConfigError, match="'rm-small-77' is made by nothing here; allowed .*rouge"):
+    with pytest.raises(ConfigError, match="'rm-small-77' is made by nothing here"):
         make_plan(read_settings(None, [word]))
 
 
