@@ -170,7 +170,7 @@ def test_another_request_is_another_reply(change: Any, server: Any, judge_of: An
 def test_asked_again_is_another_reply_and_twice_in_a_call_is_not(
     server: Any, judge_of: Any
 ) -> None:
-    judge = judge_of(both_orders=False)
+    judge = judge_of(both_orders=False, concurrency=1)
     judge([PAIR, PAIR, PAIR._replace(again=1), PAIR._replace(left_policy="sft")])
     assert len(server.requests) == 2
     assert judge.counts.questions == 2
