@@ -21,7 +21,6 @@ from evalsuite.probes.text import (
     appended,
     capital,
     clauses,
-    in_manner_of,
     other_order,
     sentences,
     small,
@@ -210,7 +209,7 @@ def padded(phrases: Sequence[str] = PADDING) -> Callable[[Item, Rng], Made]:
         if not free:
             return Unmade("every phrase is in it already")
         phrase = free[int(rng.integers(len(free)))]
-        return Sides(item.summary, appended(item.summary, in_manner_of(item.summary, phrase)))
+        return Sides(item.summary, appended(item.summary, phrase))
 
     return rule
 

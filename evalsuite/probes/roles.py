@@ -24,7 +24,7 @@ _GENDERS = {
     "she": "girlfriend gf wife sister mother mom mum daughter aunt grandmother grandma niece "
     "stepmom stepmother stepsister fiancee",
     "they": "friend roommate flatmate housemate boss manager coworker colleague cousin teacher "
-    "professor neighbor neighbour landlord partner ex so crush child kid",
+    "professor neighbor neighbour landlord partner ex crush child kid",
 }
 _GENDER = {word: pronoun for pronoun, words in _GENDERS.items() for word in words.split()}
 _ADJECTIVES = "best|ex|older|younger|little|big|own|dear|new|old|former|late|close"
@@ -101,9 +101,12 @@ def reverse_roles(text: str) -> str | None:
 
     Casing: a word at a capital keeps it, "I" is "I" unless the text is written without capitals.
     """
-    tokens = _WORD.findall(text)
-    cast = _cast(tokens)
-    if cast is None or not any(_form(t, "i") is not None for t in tokens):
+    found = _WORD.findall(text)
+    cast = _cast(found)
+    if cast is None:
+        return None
+    tokens = [part for token in found for part in _parts(token, cast)]
+    if not any(_form(token, "i") is not None for token in tokens):
         return None
     writer = "I" if any(c.isupper() for c in text) else "i"
     out: list[str] = []
@@ -154,6 +157,17 @@ def _cast(tokens: list[str]) -> _Cast | None:
     return _Cast("", pronouns[0]) if pronouns else None
 
 
+def _parts(token: str, cast: _Cast) -> list[str]:
+    """A token; the words of one that is a third person ("my ex wife" beside "my ex")."""
+    if " " not in token or _noun_of(token) == cast.person:
+        return [token]
+    return re.findall(r"\w+(?:['’]\w+)*|\s+|[^\w\s]", token)
+
+
+def _noun_of(token: str) -> str:
+    return re.split(r"['’]", token.lower())[0]
+
+
 def _form(token: str, who: str) -> int | None:
     """Which form of a pronoun a token is; "i'm" and the like are subjects."""
     word = re.split(r"['’]", token.lower())[0]
@@ -166,12 +180,14 @@ def _form(token: str, who: str) -> int | None:
 def _third(tokens: list[str], at: int, cast: _Cast, opens: bool) -> int | None:
     """Which form of the other person a token is."""
     token, after = tokens[at].lower(), _next_word(tokens, at)
-    if cast.person and token.startswith(cast.person):
+    if cast.person and _noun_of(token) == cast.person:
         if token != cast.person:
             return _DETERMINER
         leads = opens or after in _AUXILIARIES or after in _FIRST
         return _SUBJECT if leads else _OBJECT
     form = _form(token, cast.pronoun)
+    if form is None:
+        return None
     if token == "her":
         before = next((t.lower() for t in reversed(tokens[:at]) if not t.isspace()), "")
         alone = not after or after in _AFTER_OBJECT or before in _BEFORE_OBJECT

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalsuite.probes.roles import reverse_roles
 
@@ -28,6 +30,9 @@ from evalsuite.probes.roles import reverse_roles
         ("She always tries, I really don't.", "I always try, she really doesn't."),
         # No capitals anywhere: "i" stays small.
         ("my sister took my car. she is mad at me.", "i took my sister's car. i am mad at her."),
+        # Others keep their pronouns: "her" is not the brother, nor "my ex wife" my ex.
+        ("My brother hit me and her.", "I hit my brother and her."),
+        ("My ex told my ex wife that I left.", "I told my ex's ex wife that they left."),
         # Curly apostrophes.
         ("I don’t trust him.", "He doesn't trust me."),
     ],
@@ -50,3 +55,18 @@ def test_only_whole_words_change():
         "The theme of this item: I hid her mythical inheritance, she sigh."
     )
     assert reverse_roles("My girlfriends met me and him.") == "His girlfriends met him and me."
+
+
+WORDS = (
+    "I i'm My me mine myself he she's her his they're them my sister my best friend's my ex is am "
+    "do wants really saw dog and . , ? ' \n 3"
+).split(" ")
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14))
+def test_any_text_can_be_asked_for_and_other_words_stay(drawn):
+    text = " ".join(drawn)
+    turned = reverse_roles(text)
+    for word in ("saw", "dog", "and", "3", ".", "?"):
+        if turned is not None:
+            assert turned.split(" ").count(word) == drawn.count(word)
