@@ -1,12 +1,19 @@
 # Two commands on a fresh machine: `make reproduce` (the main job) and `make test`.
+# Every other target is a job of its own; `make train` shows by hand what one seed of it does.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: reproduce train test slow check setup gallery bench bench-training clean
+.PHONY: reproduce reproduce-full labels train test slow check setup gallery bench bench-training clean
 
-reproduce: setup  ## every figure that human labels decide, on the embedded simulated world
+reproduce: setup  ## the whole paper on the simulated world, trained and judged: reports/world
+	$(BIN)/evalsuite reproduce --config configs/reproduce/world.yaml --out runs/reproduce-world
+
+reproduce-full: setup  ## the same with every grid and three seeds, under two hours: reports/world-full
+	$(BIN)/evalsuite reproduce --config configs/reproduce/world-full.yaml --out runs/world-full
+
+labels: setup  ## every figure that human labels decide, on simulated labels: half a minute
 	$(BIN)/evalsuite analyze all --out reports
 
 WORLD := runs/world

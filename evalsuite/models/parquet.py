@@ -29,8 +29,8 @@ from evalsuite.tables import write_atomically
 
 Progress = Callable[[int, int], object]
 
-POSTS_A_BLOCK = 64
-"""Posts of which the work is lost when a run breaks; few enough that this is minutes."""
+POSTS_A_BLOCK, SAMPLES_A_BLOCK = 64, 4096
+"""Most posts, and samples of more than one post, whose work is lost when a run breaks."""
 
 SAMPLES = pa.schema(
     [
@@ -169,7 +169,8 @@ def sample_to_parquet(
         ]
         return pa.Table.from_pylist(rows, schema=SAMPLES)
 
-    return stream(out, _blocks(jobs), compute, told, lambda block: report.finished(k * len(block)))
+    blocks = _blocks(jobs, max(1, SAMPLES_A_BLOCK // max(k, 1)))
+    return stream(out, blocks, compute, told, lambda block: report.finished(k * len(block)))
 
 
 def _sample_row(
@@ -276,10 +277,11 @@ def score_to_parquet(
     return stream(out, _blocks(list(by_post.values())), compute, told, finished)
 
 
-def _blocks(rows: Sequence[Any]) -> list[Sequence[Any]]:
+def _blocks(rows: Sequence[Any], most: int = POSTS_A_BLOCK) -> list[Sequence[Any]]:
     if not rows:
         raise ConfigError("there is nothing to do; allowed one post or more")
-    return [rows[at : at + POSTS_A_BLOCK] for at in range(0, len(rows), POSTS_A_BLOCK)]
+    size = min(most, POSTS_A_BLOCK)
+    return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
 class _Report:
