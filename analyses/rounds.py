@@ -13,16 +13,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analyses import wording
 from analyses.choices import Share
+from analyses.rounds_figure import (
+    ACCURACY,
+    AGREEMENT,
+    DRIFT,
+    EXPECTED,
+    GOLD,
+    PREFERRED,
+    TREND,
+    draw,
+    points,
+)
+from analyses.samples import arrange, of_main_domain
 from evalsuite.experiment import Experiment
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
 from evalsuite.report.result import Result
+from evalsuite.stats.best_of_n import best_of_n_by_prompt
 from evalsuite.stats.clusters import codes_or_rows, robust_covariance
 from evalsuite.stats.estimate import Estimate, row, t_interval, undefined
 from evalsuite.stats.preference import preference_rate
@@ -39,10 +51,6 @@ DIFFERS = (
 SCORES: tuple[str, ...] = ()
 EXPERIMENT = True
 
-ACCURACY, AGREEMENT, PREFERENCE, GOLD = "accuracy", "agreement", "preference", "gold"
-DRIFT, TREND = "reference_preferred", "trend"
-
-_MODEL = "#44297a"
 _METHODS = {"supervised": "supervised", "human feedback": "PPO", "rouge": "PPO on ROUGE"}
 
 
@@ -69,22 +77,25 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
     quantity: by round "accuracy" (share of held-out pairs in which the round's reward model prefers
     the truly better summary) and "agreement" (the same against a labeler's answer), round NaN: one
-    labeler's; by round and policy "preference" (expected share of labelers who prefer it to the
-    reference; where that is unknown, whether it is truly better) and "gold", round NaN: the
-    supervised policies the rounds began from; by round "reference_preferred" (labels of the round
-    that prefer the reference to the supervised `policy`), and "trend", its change a round.
+    labeler's; by round and policy "preferred" (share of summaries truly better than the reference),
+    "expected" (share of labelers who would prefer it) and "gold", round NaN: the supervised
+    policies the rounds began from; best-of-N of a round is what its reward model chooses from the
+    pool, whose base is `policy`, and has no "expected"; by round "reference_preferred" (labels of
+    the round that prefer the reference to the supervised `policy`), and "trend", its change a
+    round.
     """
     experiment = tables.experiment
     assert experiment is not None
     left_out: dict[str, int] = {}
     out = _accuracy(experiment, options.level, left_out)
     out += _policies(experiment, options.level, left_out)
+    out += _best_of_n(experiment, options.level, left_out)
     out += _drift(tables, options.level, left_out)
     return Result(pd.DataFrame(out, columns=_COLUMNS), left_out)
 
 
 _COLUMNS = [
-    "quantity", "round", "labels", "series", "policy", "unit", *Estimate._fields,
+    "quantity", "round", "labels", "series", "policy", "how", "unit", *Estimate._fields,
 ]  # fmt: skip
 
 
@@ -124,24 +135,57 @@ def _policies(
     begun = facts[first].merge(mine[setting].drop_duplicates(), on=setting)
     shown = pd.concat([begun, mine])
     shown = shown.assign(series=_series(shown)) if len(shown) else shown
-    summaries = experiment["summaries"]
+    summaries = of_main_domain(experiment["summaries"])
     out = []
-    for fact in shown.itertuples(index=False):
-        rows = summaries[summaries["policy"] == fact.policy]
-        liked = rows["expected"].fillna(rows["preferred"])
-        for quantity, values in ((PREFERENCE, liked), (GOLD, rows["gold"])):
-            known = values.notna()
-            if lost := int((~known).sum()):
+    for fact in shown.to_dict("records"):
+        rows = summaries[summaries["policy"] == fact["policy"]]
+        keys = {name: fact[name] for name in ("round", "series", "policy")} | {
+            "how": fact["method"]
+        }
+        for quantity in (PREFERRED, EXPECTED, GOLD):
+            known = rows[rows[quantity].notna()]
+            if len(known) < len(rows):
                 key = f"summaries of rounds without {quantity}"
-                left_out[key] = left_out.get(key, 0) + lost
-            if known.any():
-                of = rows[known]
+                left_out[key] = left_out.get(key, 0) + len(rows) - len(known)
+            if len(known):
                 estimate = crossed_mean(
-                    values[known], seeds=of["seed"].fillna(0), posts=of["post_id"], level=level
+                    known[quantity], seeds=known["seed"], posts=known["post_id"], level=level
                 )
-                keys = {"round": fact.round, "series": fact.series, "policy": fact.policy}
                 unit = experiment.gold_unit if quantity == GOLD else ""
                 out.append(row(estimate, quantity=quantity, unit=unit, **keys))
+    return out
+
+
+def _best_of_n(
+    experiment: Experiment, level: float, left_out: dict[str, int]
+) -> list[dict[str, object]]:
+    """What each round's reward model chooses from all samples of a post."""
+    facts = experiment["objectives"].dropna(subset="round")
+    known = experiment["summaries"].dropna(subset="gold_reference")
+    reference = known.groupby("post_id")["gold_reference"].first()
+    out = []
+    pool = experiment["pool"]
+    if facts.empty or pool.empty:
+        return out
+    for samples in arrange(pool, left_out)[:1]:
+        N = samples.gold.shape[1]
+        theirs = reference.reindex(samples.posts).to_numpy(float)[:, None]
+        better = (np.sign(samples.gold - theirs) + 1) / 2
+        for fact in facts.sort_values("round").to_dict("records"):
+            proxy = samples.proxies.get(str(fact["objective"]))
+            if proxy is None:
+                continue
+            for quantity, worth in ((PREFERRED, better), (GOLD, samples.gold)):
+                whole = ~np.isnan(proxy).any(axis=1) & ~np.isnan(worth).any(axis=1)
+                if not whole.any():
+                    continue
+                chosen = best_of_n_by_prompt(proxy[whole], worth[whole], [N])[:, 0]
+                estimate = crossed_mean(
+                    chosen, seeds=samples.seeds[whole], posts=samples.posts[whole], level=level
+                )
+                keys = {"round": fact["round"], "series": f"best of {N}", "policy": samples.base}
+                unit = experiment.gold_unit if quantity == GOLD else ""
+                out.append(row(estimate, quantity=quantity, how="best-of-n", unit=unit, **keys))
     return out
 
 
@@ -218,131 +262,7 @@ def slope(
 
 def plot(table: pd.DataFrame) -> Figure:
     """Reward models, policies and drift by round, a panel each; those without rows are left out."""
-    judged = ACCURACY if (table["quantity"] == ACCURACY).any() else AGREEMENT
-    worth = PREFERENCE if (table["quantity"] == PREFERENCE).any() else GOLD
-    drawn = table[wording.drawable(table)]
-    panels = [
-        (quantity, draw)
-        for quantity, draw in ((judged, _judged), (worth, _worth), (DRIFT, _watched))
-        if ((drawn["quantity"] == quantity) & drawn["round"].notna()).any()
-    ]
-    if not panels:
-        fig, ax = style.figure("single", 1.0)
-        ax.axis("off")
-        ax.text(
-            0.5, 0.5, "no round has enough posts for an interval", ha="center",
-            transform=ax.transAxes, fontsize=style.SMALL,
-        )  # fmt: skip
-        return fig
-    width = {1: 3.0, 2: 5.2}.get(len(panels), style.WIDTHS["double"])
-    fig, axes = style.figure(width, 2.5, cols=len(panels), squeeze=False)
-    for ax, (quantity, draw) in zip(axes[0], panels, strict=True):
-        draw(ax, drawn[drawn["quantity"] == quantity])
-        rounds = sorted(drawn["round"].dropna().unique())
-        # The names of lines stand at their ends.
-        room = 0.45 * max(rounds[-1] - rounds[0], 1) if quantity == worth else 0.35
-        ax.set_xlim(rounds[0] - 0.35, rounds[-1] + room)
-        if quantity == judged:
-            _tell_labels(ax, drawn[drawn["quantity"] == quantity], rounds)
-        else:
-            ax.set_xticks(rounds, [f"{number:g}" for number in rounds])
-            ax.set_xlabel("round")
-        style.grid(ax, "y")
-    trend = table[table["quantity"] == TREND]
-    for _, found in trend[trend["low"].notna()].iterrows():
-        style.note(fig, f"trend of the labels {_points(found)} a round")
-    style.note_table_only(fig, len(table[table["value"].notna()]) - len(drawn), "estimate")
-    style.note_errorbars(fig)
-    for ax, (quantity, _) in zip(axes[0], panels, strict=True):
-        if quantity == worth:
-            _name_policies(ax, drawn[drawn["quantity"] == worth])
-    return fig
-
-
-def _judged(ax: Axes, rows: pd.DataFrame) -> None:
-    """Accuracy, or agreement with a labeler, of each round's reward model."""
-    models, labeler = rows[rows["round"].notna()], rows[rows["round"].isna()]
-    models = models.sort_values("round")
-    style.errorbars(ax, models, "round", line=True, color=_MODEL, marker="s")
-    for value in labeler["value"]:
-        _level(ax, value, "one labeler", style.MUTED)
-    style.title(ax, "Reward model")
-    right = rows["quantity"].iloc[0] == ACCURACY
-    _share_axis(ax, rows, "right on held-out pairs" if right else "agrees with a labeler")
-
-
-def _worth(ax: Axes, rows: pd.DataFrame) -> None:
-    """Preference to the reference, or the truth, of each round's policies; a line a series."""
-    lines = list(rows[rows["round"].notna()].groupby("series", sort=False))
-    apart = 0.12 * (np.arange(len(lines)) - (len(lines) - 1) / 2)
-    for (_, line), shift in zip(lines, apart, strict=True):
-        line = line.sort_values("round")
-        line = line.assign(round=line["round"] + shift)
-        style.errorbars(ax, line, "round", policy=str(line["policy"].iloc[-1]), line=True)
-    for _, base in rows[rows["round"].isna()].iterrows():
-        colour = style.policy_style(str(base["policy"])).colour
-        _level(ax, base["value"], str(base["series"]), colour)
-    style.title(ax, "Policies")
-    if rows["quantity"].iloc[0] == PREFERENCE:
-        _share_axis(ax, rows, "preferred to the reference")
-    else:
-        ax.set_ylabel(f"mean {rows['unit'].iloc[0]}", fontsize=style.TEXT)
-
-
-def _name_policies(ax: Axes, rows: pd.DataFrame) -> None:
-    """Each series beside its last point, off the lines; last of all, when the layout stands."""
-    last = rows[rows["round"].notna()].sort_values("round").groupby("series", sort=False).tail(1)
-    style.label_directly(
-        ax, last["round"].tolist(), last["value"].tolist(), last["series"].tolist(),
-        [style.policy_style(str(policy)).colour for policy in last["policy"]], keep_off=True,
-    )  # fmt: skip
-
-
-def _level(ax: Axes, value: float, text: str, colour: str) -> None:
-    """A dotted line that is no round's, with its name above it."""
-    ax.axhline(value, color=colour, lw=0.9, ls=(0, (1, 1.5)), zorder=0.9)
-    ax.annotate(
-        text, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 2), ha="right",
-        textcoords="offset points", va="bottom", fontsize=style.SMALL, color=colour,
-        fontfamily="DejaVu Sans",
-    )  # fmt: skip
-
-
-def _watched(ax: Axes, rows: pd.DataFrame) -> None:
-    """How often the labels of each round prefer the reference to the supervised policy."""
-    style.errorbars(ax, rows.sort_values("round"), "round", marker="D")
-    style.title(ax, "Labelers")
-    name = style.policy_style(str(rows["policy"].iloc[0])).label
-    _share_axis(ax, rows, f"reference preferred to\n{name}")
-
-
-def _share_axis(ax: Axes, rows: pd.DataFrame, label: str) -> None:
-    """A share with room around it, and chance where it is near."""
-    se = rows["se"].fillna(0)
-    low, high = float((rows["value"] - se).min()), float((rows["value"] + se).max())
-    room = max(0.25 * (high - low), 0.02)
-    limits = max(low - room, -0.02), min(high + room, 1.02)
-    chance = 0.5 if limits[0] < 0.5 < limits[1] else None
-    style.rate_axis(ax, "y", label=label, limits=limits, chance=chance)
-
-
-def _tell_labels(ax: Axes, rows: pd.DataFrame, rounds: list[float]) -> None:
-    """Below each round the labels that its reward model was trained on, where known."""
-    labels = rows.dropna(subset="round").set_index("round")["labels"].reindex(rounds)
-    if labels.isna().all():
-        ax.set_xticks(rounds, [f"{number:g}" for number in rounds])
-        ax.set_xlabel("round")
-        return
-    said = [f"{at:g}" + (f"\n{n:,.0f}" if n == n else "") for at, n in labels.items()]
-    ax.set_xticks(rounds, said)
-    ax.set_xlabel("round, and labels so far")
-
-
-def _points(trend: pd.Series) -> str:
-    """ "+0.4 points (95% interval -1.2 to 2.0)"."""
-    interval = wording.interval(pd.Series({**trend, "low": 100 * trend["low"],
-                                           "high": 100 * trend["high"]}), ".1f")  # fmt: skip
-    return f"{100 * trend['value']:+.1f} points ({interval})"
+    return draw(table)
 
 
 def reading(table: pd.DataFrame) -> str:
@@ -357,13 +277,13 @@ def reading(table: pd.DataFrame) -> str:
     models = rounds[rounds["quantity"] == judged]
     if len(models):
         said.append(what.format(_from_to(models)))
-    for name, line in rounds[rounds["quantity"] == PREFERENCE].groupby("series", sort=False):
-        said.append(f"{name} is preferred to the reference in {_from_to(line)}")
+    for name, line in rounds[rounds["quantity"] == PREFERRED].groupby("series", sort=False):
+        said.append(f"{name} is truly better than the reference in {_from_to(line)}")
     trend = table[(table["quantity"] == TREND) & table["low"].notna()]
     for _, found in trend.iterrows():
         still = found["low"] <= 0 <= found["high"]
         word = "no drift of the labels shown" if still else "the labels drift"
-        said.append(f"{word}, {_points(found)} a round for the reference")
+        said.append(f"{word}, {points(found)} a round for the reference")
     watched = rounds[rounds["quantity"] == DRIFT]
     if trend.empty and len(watched):
         name = style.policy_style(str(watched["policy"].iloc[0])).label

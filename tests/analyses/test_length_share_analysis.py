@@ -160,18 +160,20 @@ def test_a_gain_that_may_be_none_has_no_share() -> None:
     assert ax.texts[0].get_text() == "–"
 
 
-def test_rounds_and_too_many_policies_stay_in_the_table() -> None:
-    kinds = [(f"{PPO[:-5]}_{i}", float(i == 3)) for i in range(15)]
-    many = pd.concat(
-        [FACTS, *(FACTS.iloc[[2]].assign(policy=name, main=main) for name, main in kinds)]
-    )
+def test_rounds_and_too_many_policies_stay_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length_share, "MAX_ROWS", 2)
+    names = ["weak", "main", "strong"]
+    more = [FACTS.iloc[[2]].assign(policy=n, label=n, main=float(n == "main")) for n in names]
     rows = [summaries(1.0)]
-    for i, (name, _) in enumerate(kinds):
-        mine = summaries(1.0 + i)
-        rows.append(mine[mine["policy"] == PPO].assign(policy=name))
-    table, _ = compute(tables(policies=many, summaries=pd.concat(rows)))
-    (ax,) = length_share.plot(table).axes
-    assert len(ax.get_yticks()) == length_share.MAX_ROWS
+    for i, name in enumerate(names):
+        rows.append(summaries(2.0 + i).query("policy == @PPO").assign(policy=name))
+    facts = pd.concat([FACTS[FACTS["policy"] != PPO], *more])
+    table, _ = compute(tables(policies=facts, summaries=pd.concat(rows)))
+    assert set(table["policy"]) == set(names)
+    figure = length_share.plot(table)
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert set(shown) == {"main", "strong"}
+    assert "1 other gain in the table only" in " ".join(figure.get_supxlabel().split())
     figure = length_share.plot(table.assign(objective_round=1.0))
     assert [text.get_text() for text in figure.axes[0].texts] == [
         "no policy has enough posts for an interval"

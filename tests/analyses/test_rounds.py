@@ -48,9 +48,10 @@ POLICIES = pd.DataFrame(
 
 
 def summaries(**expected: list[float]) -> pd.DataFrame:
-    """Expected preference of a policy's summary of each post; gold is ten times that."""
+    """Preference of a policy's summary of each post; labelers expect half, gold is ten times."""
     return pd.concat(
-        pd.DataFrame({"policy": policy, "seed": 0, "post_id": POSTS, "expected": of,
+        pd.DataFrame({"policy": policy, "seed": 0, "post_id": POSTS, "domain": "tldr",
+                      "preferred": of, "expected": np.asarray(of) / 2,
                       "gold": 10 * np.asarray(of)})
         for policy, of in expected.items()
     )  # fmt: skip
@@ -119,14 +120,16 @@ SUMMARIES = {
 
 
 def test_policies_of_rounds_beside_what_they_began_from() -> None:
-    table, left_out = compute(
-        Tables(experiment=experiment(policies=POLICIES, summaries=summaries(**SUMMARIES)))
-    )
-    liked = table[table["quantity"] == "preference"].set_index("policy")
-    # Another temperature is not what they began from.
+    news = summaries(**SUMMARIES).assign(domain="news", preferred=0.0)
+    rows = pd.concat([summaries(**SUMMARIES), news.head(5)])
+    table, left_out = compute(Tables(experiment=experiment(policies=POLICIES, summaries=rows)))
+    liked = table[table["quantity"] == "preferred"].set_index("policy")
+    # Another temperature is not what they began from, nor does the other domain count.
     assert list(liked.index) == [p for p in SUMMARIES if p != "sup_small_t0"]
     assert liked["value"].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.5])
     assert liked["series"].tolist() == ["supervised", "PPO", "PPO", "best of 8"]
+    expected = table[table["quantity"] == "expected"]
+    assert expected["value"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.25])
     gold = table[table["quantity"] == "gold"].set_index("policy")
     assert gold["value"].tolist() == pytest.approx([2, 4, 6, 5])
     assert set(gold["unit"]) == {"utility"}
@@ -136,19 +139,43 @@ def test_policies_of_rounds_beside_what_they_began_from() -> None:
     assert drawn == [pytest.approx([0.4, 0.6]), pytest.approx([0.5])]
     assert {"supervised", "PPO", "best of 8"} <= {text.get_text() for text in ax.texts}
     said = rounds.reading(table)
-    assert "PPO is preferred to the reference in 40.0%, then 60.0% (95% interval" in said
-    assert "best of 8 is preferred to the reference in 50.0% (" in said
+    assert "PPO is truly better than the reference in 40.0%, then 60.0% (95% interval" in said
+    assert "best of 8 is truly better than the reference in 50.0% (" in said
 
 
-def test_preference_is_of_the_truth_where_labelers_are_unknown() -> None:
-    rows = summaries(**SUMMARIES).drop(columns="expected").assign(preferred=1.0)
+def test_summaries_of_unknown_worth_are_counted() -> None:
+    rows = summaries(**SUMMARIES).drop(columns="expected")
     rows.loc[rows["policy"] == "sup_small_bo8_rm2", ["preferred", "gold"]] = math.nan
     table, left_out = compute(Tables(experiment=experiment(policies=POLICIES, summaries=rows)))
-    liked = table[table["quantity"] == "preference"]
-    assert liked["value"].tolist() == [1, 1, 1]
+    liked = table[table["quantity"] == "preferred"]
+    assert liked["value"].tolist() == pytest.approx([0.2, 0.4, 0.6])
     assert left_out == {
-        "summaries of rounds without preference": 6, "summaries of rounds without gold": 6,
+        "summaries of rounds without preferred": 6, "summaries of rounds without expected": 24,
+        "summaries of rounds without gold": 6,
     }  # fmt: skip
+
+
+def test_best_of_n_by_each_rounds_reward_model() -> None:
+    # Three samples a post with gold 1, 5, 3; rm1 likes the last best, rm2 the second.
+    pool = pd.concat(
+        pd.DataFrame({"base": "sup_small_t0.7", "seed": 0, "post_id": post, "sample": range(3),
+                      "gold": [1.0, 5, 3], "proxy:rm1": [0.0, 1, 2], "proxy:rm2": [0.0, 2, 1]})
+        for post in POSTS
+    )  # fmt: skip
+    facts = pd.DataFrame(
+        [("rm1", "rm", 1), ("rm2", "rm", 2), ("rm3", "rm", 3), ("rouge", "rouge", math.nan)],
+        columns=["objective", "kind", "round"],
+    )
+    worth = summaries(**{"sup_small_t0.7": [0.5] * 6}).assign(gold_reference=[3, 3, 3, 4, 4, 4])
+    made = experiment(
+        policies=POLICIES, summaries=worth, pool=pool, objectives=facts
+    )  # fmt: skip
+    table, _ = compute(Tables(experiment=made))
+    best = table[table["how"] == "best-of-n"]
+    assert set(best["series"]) == {"best of 3"}
+    gold, liked = (best[best["quantity"] == q].set_index("round") for q in ("gold", "preferred"))
+    assert gold["value"].to_dict() == {1: 3, 2: 5}
+    assert liked["value"].to_dict() == {1: 0.25, 2: 1}
 
 
 def test_sizes_are_named_where_there_are_two() -> None:
