@@ -18,7 +18,7 @@ from matplotlib.ticker import NullLocator
 
 from analyses import objectives, wording
 from analyses.choices import Share
-from analyses.samples import Floats, Samples, arrange, gains, objectives_of, sizes
+from analyses.samples import Floats, Samples, arrange, gains, halfway, objectives_of, sizes
 from evalsuite.report import style
 from evalsuite.report.result import Result
 from evalsuite.stats.best_of_n import best_of_n_by_prompt, kl_bound
@@ -66,7 +66,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
     gold: gain in truth over N = 1. preferred: share truly better than the post's reference, where
     its worth is known. score: gain of the objective's own score, in standard deviations of it.
-    late_gold, late_score: gain at the largest N less that halfway there (`halfway`).
+    late_gold, late_score: gain at the largest N less that at this N, halfway to it in sqrt(KL).
     difference: gain in truth at the largest N less that of the objective `against`.
     """
     experiment = tables.experiment
@@ -90,17 +90,12 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def halfway(N: int) -> int:
-    """The power of 2 halfway to N on the axis of the figure: 8 of 64, 4 of 32."""
-    return int(2 ** int(np.log2(N) / 2))
-
-
 def _of_base(
     samples: Samples, names: list[str], worth: pd.Series, level: float
 ) -> list[dict[str, object]]:
     """Rows of one base policy's samples."""
     ns = sizes(samples.gold.shape[1])
-    last, half = len(ns) - 1, ns.index(halfway(ns[-1]))
+    half, last = halfway(np.sqrt(kl_bound(ns)))
     found = {name: gains(samples, name, ns) for name in names}
     out: list[dict[str, object]] = []
 
@@ -123,7 +118,7 @@ def _of_base(
             add(found[name].score[:, at], name, SCORE, at)
         for quantity, of in ((LATE_GOLD, found[name].gold), (LATE_SCORE, found[name].score)):
             if last > half:
-                add(of[:, last] - of[:, half], name, quantity, last)
+                add(of[:, last] - of[:, half], name, quantity, half)
     for one, other in itertools.combinations(names, 2):
         gap = found[one].gold[:, last] - found[other].gold[:, last]
         add(gap, one, DIFFERENCE, last, against=other)
@@ -169,7 +164,7 @@ def plot(table: pd.DataFrame) -> Figure:
     style.note(fig, "KL is an upper bound, log N - (N - 1)/N")
     if rest := table["base"].nunique() - 1:
         style.note(fig, f"{wording.counted(rest, 'other base')} in the table only")
-    style.note(fig, "bands: 1 SE over posts and seeds")
+    style.note(fig, f"bands: {wording.error_of(table)}")
     fig.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False,
         fontsize=style.SMALL, handlelength=1.8,
@@ -218,10 +213,10 @@ def reading(table: pd.DataFrame) -> str:
     order = list(objectives.in_order(shown)["objective"])
     said = []
     for _, end in ends.set_index("objective").reindex(order).dropna(subset="value").iterrows():
-        text = f"{end['label'] or end.name} {end['value']:+.2f} ({wording.interval(end, '.2f')}"
+        text = f"{end['label'] or end.name} {end['value']:+z.2f} ({wording.interval(end, '.2f')}"
         if end.name in late.index:
             way = wording.direction(late.loc[end.name])
-            text += f", {way} from N = {halfway(int(end['N']))} on"
+            text += f", {way} from N = {late.loc[end.name, 'N']} on"
         said.append(f"{text})")
     N, unit = int(ends["N"].max()), table["unit"].iloc[0]
     return f"Gain in {unit} of the best of {N} over one sample: {'; '.join(said)}."

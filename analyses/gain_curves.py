@@ -38,6 +38,13 @@ class Curve(NamedTuple):
     gold: Floats
     proxy: Floats
 
+    def halfway(self) -> tuple[int, int]:
+        """Places of the point halfway and of the end: in d for best-of-N, in updates for PPO.
+
+        PPO's distance is no axis to halve: most of it is gone in the first updates.
+        """
+        return samples.halfway(self.d.mean(axis=0) if self.way == "best-of-n" else self.at)
+
     def of(self, seeds: list[object], posts: list[object]) -> Curve:
         """The curve of these seeds and posts alone."""
         s = [self.seeds.index(seed) for seed in seeds]

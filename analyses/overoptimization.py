@@ -82,9 +82,9 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
 
     gold, proxy: gain at a point of the curve (`at`: N or update), d from the start. fit: `of` is
     alpha, beta, turn, peak_d, peak_gain or top_gain of the curve fitted to gold; `beyond` says
-    that its peak lies past the data. change: of gold or proxy (`of`) from the point halfway in d
-    to the last. difference: of a fit's number (`of`) less that of `against`. final: gold of a
-    final policy less that of its start, at its own d.
+    that its peak lies past the data. change: of gold or proxy (`of`) from the point halfway (`at`;
+    by d for best-of-N, by updates for PPO) to the last. difference: of a fit's number (`of`) less
+    that of `against`. final: gold of a final policy less that of its start, at its own d.
     """
     experiment = tables.experiment
     assert experiment is not None
@@ -146,13 +146,11 @@ def _fit(curve: Curve, fit: CurveFit) -> list[dict[str, object]]:
 
 
 def _changes(curve: Curve, level: float) -> list[dict[str, object]]:
-    """Change from halfway in d to the end: a point chosen by the distance, never by the gain."""
-    d = curve.d.mean(axis=0)
-    last = int(np.argmax(d))
-    half = int(np.argmin(np.abs(d - d[last] / 2)))
+    """Change from halfway to the end of the curve."""
+    half, last = curve.halfway()
     if half == last:
         return []
-    keys = {"at": curve.at[half], "d": float(d[half])}
+    keys = {"at": curve.at[half], "d": float(curve.d[:, half].mean())}
     return [
         _row(curve, change_between(gains, half, last, level=level), CHANGE, of=of, **keys)
         for of, gains in ((GOLD, curve.gold), (PROXY, curve.proxy)) if np.isfinite(gains).all()
@@ -239,4 +237,5 @@ def reading(table: pd.DataFrame) -> str:
     if not said:
         return "No curve has two points beyond its start."
     unit = table["unit"].iloc[0]
-    return f"Change in {unit} over the second half of the way, by distance; {'; '.join(said)}."
+    halves = "half of the way (best-of-N: of d, PPO: of updates)"
+    return f"Change in {unit} over the second {halves}; {'; '.join(said)}."

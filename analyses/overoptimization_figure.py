@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analyses import objectives
+from analyses import objectives, wording
 from evalsuite.report import style
 from evalsuite.stats.overoptimization import Form, gain_curve
 
@@ -64,7 +64,7 @@ def draw(table: pd.DataFrame) -> Figure:
         _legend_of_objectives(_panels(grid[-1], 1)[0], looks, below)
     style.note(fig, "the proxy is scaled to spread as the truth does over the start's samples")
     style.note(fig, "KL of best-of-N is an upper bound")
-    style.note(fig, "bars and bands: 1 SE over posts and seeds")
+    style.note(fig, f"bars and bands: {wording.error_of(table)}")
     return fig
 
 

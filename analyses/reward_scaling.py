@@ -186,7 +186,7 @@ def plot(table: pd.DataFrame) -> Figure:
         style.rate_axis(ax, "y", label=label)
         ax.tick_params(labelleft=True)
         ends.append((ax, end, lines, rules))
-    style.note_errorbars(fig)
+    style.note(fig, f"error bars: {wording.error_of(table)}")
     for ax, end, lines, rules in ends:
         _names(ax, end, lines, rules, colours)
     return fig
@@ -230,7 +230,7 @@ def _slope_words(ax: Axes, slopes: pd.DataFrame) -> int:
         if len(one):
             value, se = 100 * one["value"].iloc[0], 100 * one["se"].iloc[0]
             error = f" ± {se:.1f}" if se == se else ""
-            said.append(f"{value:+z.1f}{error} points a doubling of {word}")
+            said.append(f"{value:+z.1f}{error} points a doubling of {word}".replace("-", "−"))
     if said:
         ax.annotate(
             "\n".join(said), (0, 1.03), xycoords="axes fraction", fontsize=style.SMALL,

@@ -92,6 +92,16 @@ def sizes(N: int) -> list[int]:
     return sorted({*(1 << i for i in range(N.bit_length())), N})
 
 
+def halfway(gone: Floats) -> tuple[int, int]:
+    """Places of the point nearest to half of the way, and of its end; gone: (D,), from 0.
+
+    Chosen by how far, never by what was gained there: a peak that is picked from noisy points is
+    too high, and whatever follows then seems to fall.
+    """
+    last = int(np.argmax(gone))
+    return int(np.argmin(np.abs(gone - gone[last] / 2))), last
+
+
 def gains(samples: Samples, objective: str, ns: list[int]) -> Gains:
     """Gold and own score of the best of each n less that of one sample.
 

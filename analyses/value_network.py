@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analyses import objectives, wording
 from analyses.choices import Count, Share
@@ -39,6 +40,7 @@ SEPARATE, SHARED = "separate", "shared"
 MAX_PANELS = 3
 
 _GROUP = ["size", "objective", "kl_coef"]
+_WORDS = {FINAL_REWARD: "reward", FINAL_GOLD: "truth", LAST: "reward over the last updates"}
 _LOOKS = {SEPARATE: ("#1f5fa8", "-"), SHARED: ("#d1622b", (0, (5, 1.6)))}
 
 
@@ -197,7 +199,7 @@ def plot(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     for ax, (name, rows) in zip(axes[0], shown, strict=True):
         _panel(ax, rows)
-        style.title(ax, name)
+        style.title(ax, name + "\n" * _final_words(ax, rows))
     axes[0, 0].set_ylabel("reward of the objective")
     if rest := len(settings) - len(shown):
         style.note(fig, f"{wording.counted(rest, 'setting')} in the table only")
@@ -228,25 +230,30 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     style.grid(ax, "y")
 
 
+def _final_words(ax: Axes, rows: pd.DataFrame) -> int:
+    """The difference at the end, under the title; the lines it takes."""
+    said = []
+    for _, one in rows[rows["quantity"].isin(list(_WORDS))].iterrows():
+        error = f" ± {one['se']:.2f}" if one["se"] == one["se"] else ""
+        said.append(f"{_WORDS[one['quantity']]} {one['value']:+z.2f}{error}")
+    if said:
+        ax.annotate(
+            f"separate less shared: {', '.join(said)}".replace("-", "−"), (0, 1.03),
+            xycoords="axes fraction", fontsize=style.SMALL, color=style.MUTED,
+            fontfamily="DejaVu Sans",
+        ).set_in_layout(False)  # fmt: skip
+    return 1 if said else 0
+
+
 def _name(ax: Axes, rows: pd.DataFrame) -> None:
-    """Each line's name at its end, and the final difference in the corner."""
+    """Each line's name at its end."""
     means = rows[rows["quantity"] == REWARD].sort_values("update")
     ends = {kind: means[means["value_network"] == kind].iloc[-1] for kind in _LOOKS}
     low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= means["update"].max()]
+    ax.set_xticks(ticks)
     ax.set_xlim(low, high + 0.24 * (high - low))
-    ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= means["update"].max()])
-    final = rows[rows["quantity"].isin([FINAL_REWARD, FINAL_GOLD, LAST])]
-    words = {FINAL_REWARD: "reward", FINAL_GOLD: "truth", LAST: "reward, last updates"}
-    said = [
-        f"{words[one['quantity']]} {one['value']:+z.2f}"
-        + (f" ± {one['se']:.2f}" if one["se"] == one["se"] else "")
-        for _, one in final.iterrows()
-    ]
-    if said:
-        ax.text(
-            0.97, 0.04, "\n".join(["separate less shared:", *said]), transform=ax.transAxes,
-            ha="right", fontsize=style.SMALL, color=style.MUTED, fontfamily="DejaVu Sans",
-        )  # fmt: skip
     style.label_directly(
         ax, [float(end["update"]) for end in ends.values()],
         [float(end["value"]) for end in ends.values()], list(ends),
@@ -257,11 +264,10 @@ def _name(ax: Axes, rows: pd.DataFrame) -> None:
 def reading(table: pd.DataFrame) -> str:
     """One sentence: the difference at the end, of each setting."""
     said = []
-    words = {FINAL_REWARD: "reward", FINAL_GOLD: "truth", LAST: "reward over the last updates"}
     for name, rows in _settings(table):
         parts = [
-            f"{words[one['quantity']]} {one['value']:+z.2f} ({wording.interval(one, '.2f')})"
-            for _, one in rows[rows["quantity"].isin(list(words))].iterrows()
+            f"{_WORDS[one['quantity']]} {one['value']:+z.2f} ({wording.interval(one, '.2f')})"
+            for _, one in rows[rows["quantity"].isin(list(_WORDS))].iterrows()
         ]
         if parts:
             said.append(f"{name}: {', '.join(parts)}")

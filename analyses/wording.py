@@ -50,6 +50,12 @@ def direction(change: pd.Series) -> str:
     return "falling" if change["high"] < 0 else "neither rising nor falling for certain"
 
 
+def error_of(table: pd.DataFrame) -> str:
+    """What the error bars of an experiment's figure are, by the methods of its estimates."""
+    alone = table["method"].str.contains("one seed").any()
+    return "1 SE over posts (one seed)" if alone else "1 SE over posts and seeds"
+
+
 def well_known(rates: pd.DataFrame) -> pd.DataFrame:
     """Rows of `ENOUGH` labels or more; all where there is none."""
     enough = rates[rates["n"] >= ENOUGH]

@@ -97,6 +97,14 @@ def test_best_of_n_moves_by_the_bound_of_its_kl():
     assert by_name["gold"].gold[0] == pytest.approx(np.array([[0, 2], [0, 3]]))
 
 
+def test_halfway_is_in_distance_for_best_of_n_in_updates_for_ppo():
+    far = trajectory()
+    far.loc[far["update"] == 10, "kl_nats"] = 4.5
+    (curve,), _ = curves(far)
+    assert curve.halfway() == (1, 2)
+    assert curve._replace(way="best-of-n").halfway() == (2, 1)
+
+
 def test_curves_are_compared_on_what_both_have():
     (one,), _ = curves(trajectory(posts=6))
     (other,), _ = curves(trajectory(seeds=(1,), posts=5))

@@ -168,7 +168,7 @@ def test_one_way_and_one_seed_are_enough(rng):
     assert set(only_bon["way"]) == {"best-of-n"}
     titles = [ax.get_title(loc="left") for ax in overoptimization.plot(only_bon).axes]
     assert "Ensembles, best-of-N" in titles
-    assert "PPO" not in overoptimization.reading(only_bon)
+    assert "PPO: the" not in overoptimization.reading(only_bon)
 
 
 def test_panels_points_and_lines(rng):
@@ -196,7 +196,9 @@ def test_panels_points_and_lines(rng):
 def test_the_reading_follows_truth_and_proxy(rng):
     table, _ = compute(experiment(), rng)
     said = overoptimization.reading(table)
-    assert said.startswith("Change in utility over the second half of the way, by distance; best")
+    assert said.startswith(
+        "Change in utility over the second half of the way (best-of-N: of d, PPO: of updates); best"
+    )
     assert "PPO: the rm-few -0.50 (95% interval -0.50 to -0.50, its own score rising)" in said
     assert "the rm-many +1.50" in said
     assert "worst" not in said

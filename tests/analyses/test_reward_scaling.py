@@ -153,7 +153,7 @@ def test_a_line_a_size_and_a_level_a_rule(rng):
     assert {"small model", "large model", "one labeler", "majority of labelers",
             "longer is better"} <= set(words)  # fmt: skip
     assert [tick.get_text() for tick in left.get_xticklabels()] == ["100", "400"]
-    assert fig.get_supxlabel() == "error bars: 1 SE"
+    assert fig.get_supxlabel() == "error bars: 1 SE over posts and seeds"
 
 
 def test_the_reading_names_the_largest_model_and_the_rules(rng):

@@ -90,6 +90,12 @@ def test_sizes_are_powers_of_two_and_all():
     assert samples.sizes(1) == [1]
 
 
+def test_halfway_is_by_how_far_whatever_the_order():
+    assert samples.halfway(np.array([0.0, 1.0, 1.9, 4.0])) == (2, 3)
+    assert samples.halfway(np.array([0.0, 4.0, 1.9, 1.0])) == (2, 1)
+    assert samples.halfway(np.array([0.0])) == (0, 0)
+
+
 def test_the_main_domain_is_tldr_or_the_one_of_most_summaries():
     def of(domains):
         table = coerce("summaries", pd.DataFrame({"domain": domains, "post_id": "p"}))

@@ -127,11 +127,11 @@ def test_lines_and_words_of_the_figure(rng):
     thin = [line.get_ydata().tolist() for line in ax.lines if line.get_linewidth() < 1]
     assert thick == [[0, 1.5, 4], [0, 1, 1.5]]
     assert thin == [[0, 1, 3], [0, 2, 5], [0, 1, 2], [0, 1, 1]]
-    assert ax.get_title(loc="left") == "RM, 300 labels, KL coefficient 0.05"
+    assert ax.get_title(loc="left").strip() == "RM, 300 labels, KL coefficient 0.05"
     words = [text.get_text() for text in ax.texts]
     assert {"separate", "shared"} <= set(words)
     # All three updates are "the last five": seed 0: 4/3 - 1, seed 1: 7/3 - 2/3.
-    assert "separate less shared:\nreward, last updates +1.00 ± 0.67" in words
+    assert "separate less shared: reward over the last updates +1.00 ± 0.67" in words
     assert "band: 1 SE over seeds" in fig.get_supxlabel()
 
 
@@ -141,7 +141,7 @@ def test_each_setting_has_a_panel_and_the_rest_is_counted(rng):
     fig = value_network.plot(table)
     assert len(fig.axes) == 3
     assert "1 setting in the table only" in fig.get_supxlabel()
-    assert fig.axes[0].get_title(loc="left") == "large, rm, KL coefficient 0.05"
+    assert fig.axes[0].get_title(loc="left").strip() == "large, rm, KL coefficient 0.05"
     assert value_network.reading(table).count("last updates") == 4
 
 

@@ -58,3 +58,23 @@ def test_only_what_has_an_interval_or_clusters_enough_is_drawn() -> None:
         {"value": [0.5, 1.0, 1.0, nan], "low": [0.4, nan, nan, nan], "n_clusters": [9, 9, 4, 0]}
     )
     assert wording.drawable(rows).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.2, "rising"),
+        (-0.2, -0.1, "falling"),
+        (-0.1, 0.1, "neither rising nor falling for certain"),
+        (math.nan, math.nan, "neither rising nor falling for certain"),
+    ],
+)
+def test_directions_are_those_of_the_interval(low: float, high: float, said: str) -> None:
+    assert wording.direction(pd.Series({"low": low, "high": high})) == said
+
+
+def test_error_bars_of_one_seed_say_nothing_of_others() -> None:
+    one = pd.DataFrame({"method": ["one seed, posts as clusters, t(9)", None]})
+    assert wording.error_of(one) == "1 SE over posts (one seed)"
+    several = pd.DataFrame({"method": ["3 seeds x 10 posts, crossed, t(5)"]})
+    assert wording.error_of(several) == "1 SE over posts and seeds"
