@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from evalsuite.pipeline.estimates import Estimates
+    from evalsuite.pipeline.steps import Plan
 
 FOLDER = Path("configs") / "reproduce"
 
@@ -74,6 +78,9 @@ def reproduce(
             "l40s.",
         ),
     ] = None,
+    gpus: Annotated[
+        int, typer.Option("--gpus", help="With --device: so many GPUs a training step, or more.")
+    ] = 1,
 ) -> None:  # fmt: skip
     """Run the whole paper: posts, training, labels, judgments, figures, page.
 
@@ -96,13 +103,14 @@ def reproduce(
       evalsuite reproduce --config world-full --out runs/full
       evalsuite reproduce --only sft --only samples
       evalsuite reproduce --from tables --redo analyses
-      evalsuite reproduce --config paper --dry-run --device h100
+      evalsuite reproduce --config paper --dry-run --device h100 --gpus 8
 
     \b
     Exit codes: 0 all is made; 2 refused, or a step failed (its log tells why; steps that do
     not need it were made); 75 stopped by SIGTERM or Ctrl-C after saving: the same command
     goes on.
     """
+    from evalsuite.errors import ConfigError
     from evalsuite.pipeline import launch, ledger
     from evalsuite.pipeline.plan import make_plan
     from evalsuite.pipeline.runner import default_jobs
@@ -111,20 +119,26 @@ def reproduce(
     file = find_config(config)
     folder = out or Path("runs") / file.stem
     plan = make_plan(read_settings(file, set_ or [])).select(only or [], from_)
-    workers = default_jobs() if jobs is None else jobs
+    if gpus < 1:
+        raise ConfigError(f"--gpus {gpus}; allowed 1 or more")
     gpu = launch.device_called(device) if device else None
+    if jobs is None:
+        jobs = 1 if gpu else default_jobs()
     if not dry_run:
-        raise SystemExit(_run(plan, folder, workers, redo or []))
+        raise SystemExit(_run(plan, folder, jobs, redo or []))
     from evalsuite.pipeline import dry_run as paper
-    from evalsuite.pipeline.estimates import Estimates, probe
+    from evalsuite.pipeline.estimates import Estimates
 
     console = Console(highlight=False, soft_wrap=True)
-    estimator = Estimates(speed=1.0 if gpu else probe(workers), device=gpu)
+    found = ledger.statuses(plan, folder)
     if gpu is None:
-        estimator.learn_from(plan, folder)
-    paper.show(console, plan, ledger.statuses(plan, folder), estimator, workers, every=steps)
-    if gpu is not None:
-        paper.show_gpus(console, plan, folder, gpu)
+        estimator = _estimates(plan, folder, jobs)
+        paper.show(console, plan, found, estimator, jobs, every=steps)
+        return
+    needs = launch.needs(plan, gpu, gpus)
+    estimator = Estimates(device=gpu, gpus={need.step: need.gpus for need in needs})
+    paper.show(console, plan, found, estimator, jobs, every=steps)
+    paper.show_gpus(console, plan, folder, gpu, needs)
 
 
 def find_config(word: str) -> Path:
@@ -147,16 +161,23 @@ def find_config(word: str) -> Path:
     )
 
 
-def _run(plan: object, folder: Path, jobs: int, redo: list[str]) -> int:
-    from evalsuite.pipeline.display import clock
+def _estimates(plan: Plan, folder: Path, jobs: int) -> Estimates:
+    """Of this machine, with what steps took here before."""
     from evalsuite.pipeline.estimates import Estimates, probe
-    from evalsuite.pipeline.runner import run
-    from evalsuite.pipeline.steps import Plan
+    from evalsuite.pipeline.launch import local_device
 
-    assert isinstance(plan, Plan)
-    estimator = Estimates(speed=probe(jobs))
-    estimator.learn_from(plan, folder)
-    outcome = run(plan, folder, jobs=jobs, redo=redo, estimator=estimator)
+    found = Estimates(speed=probe(max(jobs, 1)), device=local_device())
+    found.learn_from(plan, folder)
+    return found
+
+
+def _run(plan: Plan, folder: Path, jobs: int, redo: list[str]) -> int:
+    from evalsuite.pipeline.display import clock
+    from evalsuite.pipeline.runner import run
+
+    outcome = run(
+        plan, folder, jobs=jobs, redo=redo, estimator=_estimates(plan, folder, jobs)
+    )  # fmt: skip
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for name, error in outcome.failed.items():
         console.print(f"failed: {name}: {error}", style="bold red", markup=False)

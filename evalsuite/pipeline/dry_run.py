@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 from evalsuite.errors import ModelError
 from evalsuite.pipeline import estimates, launch
 from evalsuite.pipeline.display import clock
-from evalsuite.pipeline.launch import GIB, Device
+from evalsuite.pipeline.launch import GIB, Device, Need
 from evalsuite.pipeline.ledger import Status, refusal
 from evalsuite.pipeline.schedule import Estimator
 from evalsuite.pipeline.steps import STAGES, Plan, Step
@@ -59,6 +59,9 @@ def show(
         status = found[step.name]
         if status.condition == "changed":
             console.print(escape(refusal(step.name, status.why)), style="bold red")
+    missing = [f for f in dict.fromkeys(f for s in chosen for f in s.files) if not _there(f)]
+    for name in missing:
+        console.print(f"not here yet, and read by the run: {escape(name)}", style="bold yellow")
     wall = estimates.wall_seconds(plan, todo, jobs)
     workers = f"{jobs} worker" + "s" * (jobs > 1)
     console.print(
@@ -68,10 +71,12 @@ def show(
     return wall
 
 
-def show_gpus(console: Console, plan: Plan, folder: Path, device: Device) -> None:
+def show_gpus(
+    console: Console, plan: Plan, folder: Path, device: Device, needs: Sequence[Need]
+) -> None:
     """Print memory and time of the training steps on GPUs, the formulas, and the lines to begin.
 
-    Raises ModelError or ConfigError where a size is unknown or a model fits on no number of GPUs.
+    needs: of `launch.needs`.
     """
     console.print("\n[bold]models[/]")
     for name, place in launch.models(plan).items():
@@ -81,27 +86,47 @@ def show_gpus(console: Console, plan: Plan, folder: Path, device: Device) -> Non
         except ModelError:
             told = ""
         console.print(f"  {escape(name)}  {told}  {escape(place)}")
-    needs = launch.needs(plan, device)
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("step", overflow="fold")
-    for name in ("GPUs", "GiB each", "state", "frozen", "training", "sampling", "time"):
-        table.add_column(name, justify="right")
+    memory, peak = device.memory / 1e9, device.peak / 1e12
+    console.print(f"\n[bold]training on {device.name}[/] ({memory:.0f} GB, {peak:.0f} TFLOP/s)")
+    console.print(_needs_table(plan, needs))
+    shares = ", ".join(f"{kind} {share:.0%}" for kind, share in launch.UTILISATION.items())
+    console.print(f"\n{launch.FORMULAS}\nutilisation: {shares}\n")
+    several = [need for need in needs if need.gpus > 1]
+    if not several:
+        console.print("Each step fits on one GPU: evalsuite reproduce trains them all.")
+        return
+    console.print(
+        "[bold]Steps on several GPUs[/] are begun by these lines, each once what it reads is made "
+        "(evalsuite reproduce --only NAME); the run then takes what they trained. All others "
+        "evalsuite reproduce trains on one.\n"
+    )
+    for need in several:
+        text = launch.line(plan[need.step], str(folder.resolve()), need.gpus)
+        console.print(text, markup=False, highlight=False)
+
+
+def _needs_table(plan: Plan, needs: Sequence[Need]) -> Table:
+    """A row for each kind of step with the same needs."""
+    rows: dict[tuple[str, ...], list[Need]] = {}
     for need in needs:
         parts = ("total", "state", "frozen", "training", "sampling")
         cells = [f"{need.memory[part] / GIB:.1f}" for part in parts]
-        table.add_row(escape(need.step), str(need.gpus), *cells, clock(need.seconds))
-    memory, peak = device.memory / 1e9, device.peak / 1e12
-    console.print(f"\n[bold]training on {device.name}[/] ({memory:.0f} GB, {peak:.0f} TFLOP/s)")
-    console.print(table)
-    shares = ", ".join(f"{kind} {share:.0%}" for kind, share in launch.UTILISATION.items())
-    console.print(f"\n{launch.FORMULAS}\nutilisation: {shares}\n")
-    console.print(
-        "[bold]To train on several GPUs[/], give these lines in this order, each after the steps "
-        "that it reads\n(evalsuite reproduce --only NAME); what is trained then counts as done.\n"
-    )
-    for need in needs:
-        text = launch.line(plan[need.step], str(folder.resolve()), need.gpus)
-        console.print(text, markup=False, highlight=False)
+        model = need.model.rpartition("/")[2]
+        rows.setdefault((f"{plan[need.step].action} {model}", str(need.gpus), *cells), []).append(
+            need
+        )
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("GiB each", overflow="fold")
+    for name in ("GPUs", "all", "state", "frozen", "train", "sample", "steps", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row, same in rows.items():
+        seconds = clock(sum(need.seconds for need in same))
+        table.add_row(*map(escape, row), str(len(same)), seconds)
+    return table
+
+
+def _there(name: str) -> bool:
+    return Path(name).exists()
 
 
 def _what(steps: list[Step]) -> str:

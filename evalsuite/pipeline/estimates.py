@@ -37,9 +37,9 @@ class Cost(NamedTuple):
 
 COSTS: dict[Kind, Cost] = {
     "train": Cost(2.5e-5, 9.5e-11),
-    "ppo": Cost(6.5e-5, 2.6e-10),
+    "ppo": Cost(7.5e-5, 3.0e-10),
     "score": Cost(1.0e-5, 3.2e-11),
-    "sample": Cost(6.0e-5, 1.5e-10),
+    "sample": Cost(4.5e-5, 1.0e-10),
     "cpu": Cost(0.0, 0.0),
 }
 """What a token costs, by kind of work. `train`: each token seen once, forward and backward. `ppo`:
@@ -47,7 +47,8 @@ as `costs.Costs.ppo` counts them. `score`: forward alone. `sample`: each sampled
 the prompt's forward pass included.
 
 `train` is a line through the processor time of SFT of the three shipped bases (70, 115 and 220
-microseconds a token), `ppo` is from configs/world/ppo.yaml; the other two follow from them."""
+microseconds a token); `ppo` and `sample` are relative to it in a run of world-full; `score` is a
+third of it."""
 
 REFERENCE_ROUNDS = 10_600.0
 """Rounds a second of `_rounds` on that core."""
@@ -64,11 +65,18 @@ PROBE_SECONDS = 0.8
 class Estimates:
     """Seconds of steps; an `Estimator` for the runner that learns as steps end.
 
-    speed: of one worker, relative to the reference core. device: a GPU that models run on.
+    speed: of one worker, relative to the reference core. device: a GPU that models run on. gpus:
+    how many of them a step has, by its name, 1 where it is not named.
     """
 
-    def __init__(self, *, speed: float = 1.0, device: Device | None = None) -> None:
-        self.speed, self.device = speed, device
+    def __init__(
+        self,
+        *,
+        speed: float = 1.0,
+        device: Device | None = None,
+        gpus: Mapping[str, int] | None = None,
+    ) -> None:
+        self.speed, self.device, self.gpus = speed, device, gpus or {}
         self._told: dict[str, float] = {}
         self._took: dict[str, float] = {}
 
@@ -80,7 +88,7 @@ class Estimates:
         """The estimate without what was learnt here."""
         work = step.work
         if self.device is not None and work.kind != "cpu":
-            return work.seconds + gpu_seconds(step, self.device)
+            return work.seconds + gpu_seconds(step, self.device, self.gpus.get(step.name, 1))
         cost = COSTS[work.kind]
         return (work.seconds + work.tokens * (cost.token + cost.parameter * work.parameters)) / (
             self.speed

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -39,6 +40,9 @@ DEVICES = {
 }
 """Peak without sparsity, from the makers' data sheets (SXM modules)."""
 
+OTHER_PEAK = 100e12
+"""Of a GPU that the table does not know."""
+
 UTILISATION: dict[Kind, float] = {"train": 0.35, "ppo": 0.35, "score": 0.35, "sample": 0.03}
 """Share of the peak that is reached: of training and scoring, whose products are large, and of
 sampling token by token, which waits for memory. Sampling inside PPO counts as sampling."""
@@ -64,7 +68,7 @@ MOST_GPUS = 512
 FORMULAS = """\
 memory of a GPU = the larger of training and sampling, N GPUs, P parameters, L layers, width h
   state       16 P / N bytes: float32 weights 4, gradients 4, moments 8 (PPO: policy and value)
-  frozen      PPO: reference and reward model, 2 P each on every GPU (4 P where N = 1)
+  frozen      PPO: reference and reward models, 2 P each on every GPU (4 P where N = 1)
   activations 34 h L bytes a token of a micro-batch, bfloat16; checkpointed 4 h L, and one layer
   layers      two layers gathered at a time, 2 bytes a parameter, where N > 1
   sampling    a whole copy, 2 P, where N > 1; keys and values 4 L h_kv bytes a token of a rollout
@@ -90,6 +94,21 @@ def device_called(name: str) -> Device:
     if name.lower() not in DEVICES:
         raise ConfigError(f"--device {name!r}: unknown; allowed {', '.join(DEVICES)}")
     return DEVICES[name.lower()]
+
+
+def local_device() -> Device | None:
+    """The GPU of this machine, None where there is none; torch is loaded only to look closer."""
+    if not Path("/dev/nvidia0").exists():
+        return None
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name()
+    words = {"H200": "h200", "H100": "h100", "A100": "a100", "L40S": "l40s"}
+    known = next((DEVICES[short] for word, short in words.items() if word in name), None)
+    memory = float(torch.cuda.get_device_properties(0).total_memory)
+    return Device(name, known.peak if known else OTHER_PEAK, memory)
 
 
 def gpu_seconds(step: Step, device: Device, gpus: int = 1) -> float:
@@ -122,8 +141,8 @@ def operations(step: Step) -> float:
 def memory(config: Mapping[str, Any], size: Size, gpus: int, *, ppo: bool) -> dict[str, float]:
     """Bytes on each of `gpus` GPUs, by part; "total" is the larger of training and sampling.
 
-    config: of the trainer. ppo: whether a value network of the policy's size is trained beside it,
-    and reference and reward model are held.
+    config: of the trainer, as a plan has it. ppo: whether a value network of the policy's size is
+    trained beside it, and the reference and the reward's models, as large, are held.
     """
     engine = config.get("engine", {})
     split = gpus > 1 and engine.get("parallel", "ddp") == "fsdp"
@@ -131,7 +150,8 @@ def memory(config: Mapping[str, Any], size: Size, gpus: int, *, ppo: bool) -> di
     shared = config.get("value_network") == "shared"
     trained = 1 if not ppo or shared else 2
     state = 16.0 * p * trained / (gpus if split else 1)
-    frozen = (2 if ppo else 0) * (2.0 if split else 4.0) * p
+    rewards = str(config.get("reward") or "@/").count("@/")  # none where it is a metric
+    frozen = (1 + rewards if ppo else 0) * (2.0 if split else 4.0) * p
     tokens = float(engine.get("micro_batch_tokens", 8192))
     layer = ACTIVATIONS * h * tokens
     if engine.get("gradient_checkpointing"):
@@ -150,12 +170,14 @@ def memory(config: Mapping[str, Any], size: Size, gpus: int, *, ppo: bool) -> di
     }  # fmt: skip
 
 
-def gpus_needed(config: Mapping[str, Any], size: Size, device: Device, *, ppo: bool) -> int:
-    """The fewest GPUs, a power of 2, that the step fits on.
+def gpus_needed(
+    config: Mapping[str, Any], size: Size, device: Device, *, ppo: bool, least: int = 1
+) -> int:
+    """The fewest GPUs, `least` or that times a power of 2, that the step fits on.
 
     Raises ConfigError where it fits on no number of them.
     """
-    gpus = 1
+    gpus = least
     while gpus <= MOST_GPUS:
         if memory(config, size, gpus, ppo=ppo)["total"] <= RESERVE * device.memory:
             return gpus
@@ -168,8 +190,8 @@ def gpus_needed(config: Mapping[str, Any], size: Size, device: Device, *, ppo: b
     )
 
 
-def needs(plan: Plan, device: Device) -> list[Need]:
-    """What each chosen training step needs, in the plan's order.
+def needs(plan: Plan, device: Device, least: int = 1) -> list[Need]:
+    """What each chosen training step needs, in the plan's order, on `least` GPUs or more.
 
     Raises ModelError where the size of a model is unknown, ConfigError where one does not fit.
     """
@@ -178,7 +200,7 @@ def needs(plan: Plan, device: Device) -> list[Need]:
         config, ppo = step.settings["config"], step.action == "ppo"
         model = base_of(plan, step)
         size = known_size(model)
-        gpus = gpus_needed(config, size, device, ppo=ppo)
+        gpus = gpus_needed(config, size, device, ppo=ppo, least=least)
         parts = memory(config, size, gpus, ppo=ppo)
         seconds = step.work.seconds + gpu_seconds(step, device, gpus)
         found.append(Need(step.name, model, size, gpus, parts, seconds))

@@ -24,6 +24,7 @@ from typing import Any
 from evalsuite.errors import ConfigError
 from evalsuite.pipeline import ledger, schedule, worker
 from evalsuite.pipeline.display import Display
+from evalsuite.pipeline.launch import local_device
 from evalsuite.pipeline.schedule import Estimator, Even
 from evalsuite.pipeline.steps import Plan, Step
 from trainers.folder import Lock
@@ -56,11 +57,8 @@ class Outcome:
 
 def default_jobs() -> int:
     """One worker where there is a GPU, else one for each core that this process may use."""
-    if Path("/dev/nvidia0").exists():
-        import torch
-
-        if torch.cuda.is_available():
-            return 1
+    if local_device() is not None:
+        return 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

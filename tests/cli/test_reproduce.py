@@ -116,9 +116,39 @@ def test_gpus(plan: list[Step], tmp_path: Path) -> None:
     assert code == 0
     assert "world-small 405,504 parameters, 3 layers of 96 shipped" in " ".join(said.split())
     assert "16 P / N bytes" in said
-    assert f"evalsuite train sft --resume --out {tmp_path / 'run'}/sft/a --set model=" in said
+    assert "Each step fits on one GPU" in said
+    code, said = call(
+        "--out", str(tmp_path / "run"), "--dry-run", "--device", "h100", "--gpus", "8"
+    )  # fmt: skip
+    assert (
+        "accelerate launch --num_processes 8 -m evalsuite train sft --resume --out "
+        f"{tmp_path / 'run'}/sft/a --set model=world-small"
+    ) in said
+    with pytest.raises(ConfigError, match="--gpus 0; allowed 1 or more"):
+        call("--dry-run", "--device", "h100", "--gpus", "0")
     with pytest.raises(ConfigError, match="--device 'tpu': unknown"):
         call("--dry-run", "--device", "tpu")
+
+
+def test_data_that_is_not_here_is_named(plan: list[Step], tmp_path: Path) -> None:
+    plan[0] = Step("a", "posts", "", "write", {"text": "x"}, outputs=("a.txt",), files=("no.json",))
+    assert "not here yet, and read by the run: no.json" in call("--dry-run")[1]
+    code, said = call("--out", str(tmp_path / "run"))
+    assert code == 2
+    assert "failed: a: step a: no.json cannot be read (No such file or directory)" in said
+
+
+def test_the_paper_on_gpus() -> None:
+    """Every stage, both sizes, without a network: PPO of the larger needs several GPUs."""
+    result = CliRunner().invoke(
+        app, ["reproduce", "-c", "paper", "--dry-run", "--device", "h100", "--gpus", "8"]
+    )
+    assert result.exit_code == 0
+    said = " ".join(result.output.split())
+    assert "pythia-6.9b-deduped 6,857,302,016 parameters" in said
+    assert "not here yet, and read by the run: data/tldr_3_filtered" in said
+    assert "--num_processes 8 -m evalsuite train sft" in said
+    assert "ppo/ppo-6.9b-rm-6.9b-64000-b0.05-s0" in said
 
 
 def test_a_size_that_nobody_knows(

@@ -44,6 +44,10 @@ def test_ppo_trains_two_and_holds_two() -> None:
     engine: dict[str, Any] = {"micro_batch_tokens": 64}
     assert memory({"engine": engine}, TINY, 1, ppo=True)["state"] == 32_000
     assert memory({"engine": engine}, TINY, 1, ppo=True)["frozen"] == 8000
+    rouge = {"engine": engine, "reward": "rouge"}
+    assert memory(rouge, TINY, 1, ppo=True)["frozen"] == 4000
+    three = {"engine": engine, "reward": "mean:@/rm/a,@/rm/b,@/rm/c"}
+    assert memory(three, TINY, 1, ppo=True)["frozen"] == 16_000
     shared = {"engine": engine, "value_network": "shared"}
     assert memory(shared, TINY, 1, ppo=True)["state"] == 16_000
     split = {"engine": engine | {"parallel": "fsdp"}}
@@ -58,6 +62,7 @@ def test_how_many_gpus() -> None:
     # 110 GB of state: one H100 never; two hold 55 GB of it and more than 17 GB besides
     assert launch.gpus_needed(split, pythia, DEVICES["h100"], ppo=False) == 4
     assert launch.gpus_needed(split, pythia, DEVICES["h200"], ppo=False) == 1
+    assert launch.gpus_needed(split, pythia, DEVICES["h200"], ppo=False, least=6) == 6
     with pytest.raises(ConfigError, match=r"6,857,302,016 parameters fits on no number of H100.*"
                        r"allowed engine\.parallel: fsdp"):  # fmt: skip
         launch.gpus_needed({"engine": small}, pythia, DEVICES["h100"], ppo=False)
