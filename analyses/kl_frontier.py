@@ -112,7 +112,10 @@ def _tuned(experiment: Experiment) -> pd.DataFrame:
     sampled = rows["temperature"].gt(0) & (rows["top_p"].isna() | rows["top_p"].eq(1))
     on_rewards = rows["objective"].map(kinds).isin(_REWARDS)
     rows = rows[trained & sampled & on_rewards & rows["kl_nats"].notna()]
-    return rows.sort_values(["parameters", "objective", "kl_coef"], kind="stable")
+    order = objectives.of_experiment(experiment["objectives"], list(rows["objective"].unique()))
+    rank = {name: place for place, name in enumerate(order["objective"])}
+    rows = rows.assign(_rank=rows["objective"].map(rank))
+    return rows.sort_values(["parameters", "_rank", "kl_coef"], kind="stable")
 
 
 def _grids(rows: pd.DataFrame, left_out: dict[str, int]) -> pd.DataFrame:

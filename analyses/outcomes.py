@@ -121,7 +121,8 @@ def objective_looks(table: pd.DataFrame) -> dict[str, objectives.Look]:
     """Look of each objective of a table that has `OBJECTIVE_FACTS`."""
     facts = table[["objective", *OBJECTIVE_FACTS]].dropna(subset="objective")
     facts = facts.set_axis(["objective", *objectives.FACTS], axis=1)
-    return objectives.looks(facts.fillna({"label": "", "kind": "", "size": ""}))
+    words = ["label", "kind", "size"]  # read back as numbers where every one is missing
+    return objectives.looks(facts.assign(**facts[words].astype("object").fillna("")))
 
 
 def amount(parameters: float) -> str:

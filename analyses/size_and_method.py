@@ -113,6 +113,8 @@ def _controlled(
     trained = ~np.isnan(y).all(axis=1, keepdims=True)
     whole = ~(np.isnan(y) & trained).any(axis=(0, 2))
     left_out["posts that some policy lacks, at equal length"] = int((~whole).sum())
+    if not whole.any():
+        return []
     result = equal_length(y[:, whole], x[:, whole], level=level)
     out = [
         row(one, quantity=CONTROLLED, truth=truth, policy=policy)

@@ -70,7 +70,8 @@ def equal_length(share: ArrayLike, log_ratio: ArrayLike, *, level: float = 0.95)
     if ((y[known] < 0) | (y[known] > 1)).any():
         raise StatisticsError("a share is outside [0, 1]; allowed shares")
     S, P, Q = y.shape
-    two_way = np.array([[0 < y[s, :, q].mean() < 1 for q in range(Q)] for s in range(S)]) & there
+    total = y.sum(axis=1)
+    two_way = there & (total > 0) & (total < P)
     varied = [P > 1 and bool((np.ptp(x[s][:, two_way[s]], axis=0) > 0).any()) for s in range(S)]
     values, pseudo = np.full((S, Q + 1), math.nan), np.full((S, P, Q + 1), math.nan)
     for s in np.flatnonzero(varied):
