@@ -100,6 +100,21 @@ def test_bins_are_the_naive_weighted_mean_and_jackknife():
     assert found.held_equal.se == pytest.approx(np.std(without, ddof=1) * 59 / math.sqrt(60))
 
 
+def test_the_error_of_the_share_is_that_of_leaving_posts_out():
+    """Gain and gain at equal length go together; up to second order in 1/P."""
+    rows = world(gain=0.3, slope=1, longer=0.3, posts=200, seeds=1, noise=0.5)
+    found = measure(length_share_regression, rows)
+    one, other = (rows[rows["treated"] == side].reset_index() for side in (True, False))
+    gain = (one["gold"] - other["gold"]).to_numpy()
+    longer = np.log(one["length"] / other["length"]).to_numpy()
+    shares = []
+    for i in range(200):
+        g, x = np.delete(gain, i), np.delete(longer, i)
+        shares.append(1 - np.polyfit(x, g, 1)[1] / g.mean())
+    jackknife = np.std(shares, ddof=1) * 199 / math.sqrt(200)
+    assert found.share.se == pytest.approx(jackknife, rel=0.03)
+
+
 def test_lengths_that_do_not_overlap_are_left_out():
     rows = world(gain=0.3, slope=1, longer=5.0)
     found = measure(length_share_bins, rows)
