@@ -165,15 +165,21 @@ def page(
     folder: Annotated[Path, typer.Argument(help="A folder that 'evalsuite analyze' wrote.")],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "What the human labels say",
 ) -> None:
-    """Write FOLDER/index.html again from the results that lie in it."""
+    """Write FOLDER/index.html again from the results that lie in it.
+
+    Where the directions of the paper are among them, as after 'evalsuite reproduce', the page sets
+    the results beside what the paper found.
+    """
     import analyses
-    from evalsuite.report.page import build_page
+    from evalsuite.report.companion import COMPANION
+    from evalsuite.report.page import DIRECTIONS, build_page
 
     if not folder.is_dir():
         raise EvalsuiteError(f"{folder}: is not a folder; allowed a folder of results")
     if not any(folder.glob("*/provenance.json")):
         raise EvalsuiteError(f"{folder}: holds no result; allowed a folder that analyze wrote")
-    typer.echo(build_page(folder, title=title, order=analyses.NAMES))
+    companion = COMPANION if (folder / DIRECTIONS / "table.csv").exists() else ()
+    typer.echo(build_page(folder, title=title, order=analyses.NAMES, companion=companion))
 
 
 def _print_times(console: Console, seconds: dict[str, float], total: float) -> None:

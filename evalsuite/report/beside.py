@@ -1,30 +1,39 @@
 """A run beside the paper: what each found, whether they agree in direction, numbers in two columns.
 
 The page asks for one `Beside` a section; here the companion's text meets the run's own files.
-Directions are read from `directions/table.csv` of the same folder (columns analysis, claim,
-verdict), never judged here; numbers of the run are looked up in its tables, never computed.
+Directions are read from `directions/table.csv` of the same folder (columns key, claim, verdict,
+lacks), never judged here; numbers of the run are looked up in its tables, never computed.
 `tests/report/test_beside.py` holds this.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import count, groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from evalsuite.report.companion import TRUST, Number, Section
+from evalsuite.report.companion import LARGEST, SMALLEST, TRUST, Number, Rows, Section
 from evalsuite.report.looks import policy_style
 from evalsuite.report.numbers import decimals_of, number
 
 SHOWN_MATCHES = 4
-"""Rows of the run set beside one number of the paper; more are counted."""
+"""Rows of the run for each number of the paper that they stand beside; more are counted."""
 
-_ESTIMATE = {"value", "se", "low", "high", "level", "n", "n_clusters", "method"}
+UNMEASURED = "not measured"
+"""The verdict on a direction that a run has no means to test."""
+
+_NO_LABEL = {
+    "value", "se", "low", "high", "level", "n", "n_clusters", "method", "tied", "parameters",
+    "place", "published",
+}  # fmt: skip
+"""Columns that do not name a row, or say what another one says."""
 _PLACES = {"share": 2, "rating": 2}
 _UNITS = {"chars": "characters", "nats": "nats", "points": "points"}
 
@@ -61,7 +70,11 @@ class Match(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A number of the paper with its source, and the run's rows beside it."""
+    """A number of the paper with its source, and the run's rows beside it.
+
+    span: numbers of the paper beside which the same rows stand, from this one on; 0 where they
+    stand beside an earlier one.
+    """
 
     label: str
     paper: str
@@ -70,6 +83,7 @@ class Pair(NamedTuple):
     approximate: bool
     matches: list[Match]
     more: int
+    span: int
 
 
 @dataclass(frozen=True)
@@ -89,22 +103,31 @@ class Beside:
 
 
 def beside(
-    section: Section, table: pd.DataFrame | None, claims: list[Claim], *, why: str = ""
+    section: Section, table: pd.DataFrame | None, known: Mapping[str, Claim], *, why: str = ""
 ) -> Beside:
     """A section of the companion with this run's directions and numbers.
 
     table: the analysis' table as texts (csv read without conversion), None where there is none.
-    why: what this run knows of a disagreement; the companion's own sentence by default.
+    known: this run's claims by key; those that the section names are shown. why: what this run
+    knows of a disagreement; the companion's own sentence by default.
     """
+    claims = [known[key] for key in section.claims if key in known]
     verdict = verdict_of([claim.verdict for claim in claims])
     reason = "" if verdict.kind in {"yes", "unstated"} else why or section.why
-    pairs = [_pair(item, table) for item in section.numbers]
+    pairs = [
+        _pair(item, table, len(group) if not i else 0)
+        for _, group in _shared(section.numbers)
+        for i, item in enumerate(group)
+    ]
     return Beside(section, verdict, claims, pairs, reason)
 
 
 def verdict_of(verdicts: Iterable[str]) -> Verdict:
-    """One verdict on several claims: all shown, some, none, or any reversed."""
-    found = set(verdicts)
+    """One verdict on several claims: all shown, some, none, or any reversed.
+
+    What was not measured does not count.
+    """
+    found = set(verdicts) - {UNMEASURED}
     if not found:
         return VERDICTS["unstated"]
     if found == {"shown"}:
@@ -114,30 +137,44 @@ def verdict_of(verdicts: Iterable[str]) -> Verdict:
     return VERDICTS["no" if "reversed" in found else "none"]
 
 
-def read_claims(folder: Path) -> dict[str, list[Claim]]:
-    """Claims by the analysis they name, of `folder/directions/table.csv`; none without it."""
+def counted(claims: Iterable[Claim]) -> str:
+    """All directions of a run in one sentence."""
+    found = Counter(claim.verdict for claim in claims)
+    missed = found.pop(UNMEASURED, 0)
+    words = ", ".join(f"{found[name]} {name}" for name in ("shown", "not shown", "reversed"))
+    measured = f"Of {found.total()} directions of the paper that this run measures: {words}."
+    return f"{measured} Not measured: {missed}." if missed else measured
+
+
+def read_claims(folder: Path) -> dict[str, Claim]:
+    """Claims by key, of `folder/directions/table.csv`; none without it."""
     try:
         table = pd.read_csv(folder / "directions" / "table.csv", dtype="str", keep_default_na=False)
     except (FileNotFoundError, ValueError):
         return {}
-    if not {"analysis", "claim", "verdict"} <= set(table.columns):
+    if not {"key", "claim", "verdict"} <= set(table.columns):
         return {}
-    notes = table["note"] if "note" in table.columns else pd.Series("", index=table.index)
-    claims: dict[str, list[Claim]] = {}
-    for name, claim, verdict, note in zip(
-        table["analysis"], table["claim"], table["verdict"], notes, strict=True
-    ):
-        claims.setdefault(name, []).append(Claim(claim, verdict, note))
-    return claims
+    return {
+        row["key"]: Claim(row["claim"], row["verdict"], row.get("lacks", ""))
+        for row in _records(table)
+    }
 
 
-def _pair(item: Number, table: pd.DataFrame | None) -> Pair:
+def _shared(numbers: Iterable[Number]) -> Iterator[tuple[Rows, list[Number]]]:
+    """Neighbours that the same rows of the run stand beside; one by one where none do."""
+    alone = count()
+    for key, group in groupby(numbers, lambda item: item.here or next(alone)):
+        yield key if isinstance(key, tuple) else (), list(group)
+
+
+def _pair(item: Number, table: pd.DataFrame | None, span: int) -> Pair:
     rows = _rows(item, table)
     labels = _labels(rows)
-    shown = [Match(label, _estimate(row)) for label, row in zip(labels, rows, strict=True)]
+    all_ = [Match(label, _estimate(row)) for label, row in zip(labels, rows, strict=True)]
+    shown = all_[: SHOWN_MATCHES * span]
     return Pair(
         item.label, _paper(item), item.source, TRUST[item.trust], item.trust == "picture",
-        shown[:SHOWN_MATCHES], max(len(shown) - SHOWN_MATCHES, 0),
+        shown, len(all_) - len(shown), span,
     )  # fmt: skip
 
 
@@ -156,11 +193,18 @@ def _rows(item: Number, table: pd.DataFrame | None) -> list[Mapping[str, str]]:
         return []
     if any(column not in table.columns for column, _ in item.here):
         return []
-    return [
+    plain = [(column, want) for column, want in item.here if want not in (SMALLEST, LARGEST)]
+    rows = [
         row
         for row in _records(table)
-        if row["value"] and all(_fits(row[column], pattern) for column, pattern in item.here)
+        if row["value"] and all(_fits(row[column], want) for column, want in plain)
     ]
+    for column, want in item.here:
+        if want in (SMALLEST, LARGEST):
+            sizes = [_number(row[column]) for row in rows if row[column]]
+            end = (min if want == SMALLEST else max)(sizes, default=math.nan)
+            rows = [row for row in rows if _number(row[column]) == end]
+    return rows
 
 
 def _records(table: pd.DataFrame) -> list[Mapping[str, str]]:
@@ -171,7 +215,9 @@ def _records(table: pd.DataFrame) -> list[Mapping[str, str]]:
 
 
 def _fits(text: str, pattern: str) -> bool:
-    """A number by its value ("0.050" is 0.05), text by a pattern with `*`."""
+    """A number by its value ("0.050" is 0.05), text by a pattern with `*`, `!` for "not"."""
+    if pattern.startswith("!"):
+        return not _fits(text, pattern[1:])
     try:
         return math.isclose(float(text), float(pattern))
     except ValueError:
@@ -179,14 +225,22 @@ def _fits(text: str, pattern: str) -> bool:
 
 
 def _labels(rows: list[Mapping[str, str]]) -> list[str]:
-    """What tells the rows apart; the policy where there is but one row."""
+    """What tells the rows apart: the policy's label, or the columns in which they differ."""
     if not rows:
         return []
-    names = [name for name in rows[0] if name not in _ESTIMATE]
+    names = [name for name in rows[0] if name not in _NO_LABEL]
     differ = [name for name in names if len({row[name] for row in rows}) > 1]
     if "policy" in names and (not differ or "policy" in differ):
         return [policy_style(row["policy"]).label for row in rows]
-    return [", ".join(row[name] for name in differ if row[name]) for row in rows]
+    differ = differ or ["size"]
+    said = [[_said(name, row[name]) for name in differ if row.get(name)] for row in rows]
+    return [", ".join(words) for words in said]
+
+
+def _said(name: str, text: str) -> str:
+    """A cell as part of a label: numbers with the name of their column."""
+    value = _number(text)
+    return text if math.isnan(value) else f"{number(value)} {name.replace('_', ' ')}"
 
 
 def _estimate(row: Mapping[str, str]) -> str:

@@ -27,7 +27,13 @@ TRUST: dict[Trust, str] = {
 """How far a number can be trusted, as the page says it."""
 
 Rows = tuple[tuple[str, str], ...]
-"""Rows of an analysis' table: (column, pattern) pairs that all must match, `*` for anything."""
+"""Rows of an analysis' table: (column, pattern) pairs that all must match.
+
+A pattern has `*` for anything and `!` before it for "not"; `SMALLEST` and `LARGEST` ask for the
+ends of a column among the rows that the other pairs leave.
+"""
+
+SMALLEST, LARGEST = "<smallest>", "<largest>"
 
 
 class Number(NamedTuple):
@@ -35,7 +41,8 @@ class Number(NamedTuple):
 
     label: what it is. value, se: NaN for an error that is not given. source: where it stands.
     unit: "share", "rating", "chars", "nats", "points" (of a hundred) or "" as it is. here: the
-    rows of this run's table that measure the same; empty where nothing does.
+    rows of this run's table that measure the same; empty where nothing does. Neighbours with the
+    same rows share a cell.
     """
 
     label: str
@@ -50,8 +57,10 @@ class Number(NamedTuple):
 class Section(NamedTuple):
     """A figure or table of the paper, and the analysis that makes it again.
 
-    question: what it answers. found: what the paper found, in words of our own. why: what may
-    keep a run from finding the same. browse: the view of the sample browser that shows it.
+    analysis: its name, or NAME-DOMAIN for one of the second domain. question: what it answers.
+    found: what the paper found, in words of our own. claims: keys of `directions` that say
+    whether a run agrees. why: what may keep a run from finding the same. browse: the view of the
+    sample browser that shows it.
     """
 
     analysis: str
@@ -60,6 +69,7 @@ class Section(NamedTuple):
     question: str
     found: str
     numbers: tuple[Number, ...] = ()
+    claims: tuple[str, ...] = ()
     why: str = ""
     browse: str = ""
 
@@ -68,22 +78,31 @@ MAIN, LENGTH, QUALITY, SHIFT = "Main results", "Length", "What people see", "A s
 PRESSURE, DATA, TEXT = "Optimising a reward", "Reward models and data", "Metrics of text"
 HUMANS, TESTS, BEYOND = "Labelers and agreement", "Tests of the reward model", "Past the paper"
 
-_HF = ("method", "human feedback")
-_SUP = ("method", "supervised")
-_AGREE = ("quantity", "agreement")
+_AGREE, _REF = ("quantity", "agreement"), ("policy", "reference_summary")
+_PPO: Rows = (("policy", "*_ppo_*"), ("policy", "!*rouge*"))
+_SUP: Rows = (("policy", "sup_*"), ("policy", "!*_ppo_*"), ("policy", "!*_bo*"))
+_WARM: Rows = (("policy", "*_t0.7"), *_SUP)
+_T0 = ("policy", "*_t0")
+_COLD: Rows = (_T0, *_SUP)
+_PREFERRED: Rows = (("quantity", "preference"), ("truth", "labelers"))
+_LIKED: Rows = (("quantity", "preference"), ("against", "reference_summary"))
+_RM_PREFERS: Rows = (("quantity", "preference"), ("judge", "reward model"))
+_PEOPLE: Rows = (("quantity", "preference"), ("judge", "labelers"))
+_SMALL, _LARGE = ("parameters", SMALLEST), ("parameters", LARGEST)
+_MOST = ("labels", LARGEST)
 
 
-def _rated(quantity: str, pattern: str) -> Rows:
-    return (("quantity", quantity), ("policy", pattern))
+def _rated(quantity: str, *rows: tuple[str, str]) -> Rows:
+    return (("quantity", quantity), *rows) if rows else ()
 
 
-def _cell(metric: str, pairs: str = "*") -> Rows:
-    return (_AGREE, ("pairs", pairs), ("row", "labeler"), ("column", metric))
+def _cell(metric: str, *pairs: str) -> Rows:
+    return (_AGREE, ("row", "labeler"), ("column", metric), *(("pairs", which) for which in pairs))
 
 
 _TABLE_9 = tuple(
     Number(f"KL of {policy}, coefficient {coefficient:g}", kl, "Table 9", (
-        ("quantity", "*kl*"), ("kl_coef", f"{coefficient:g}"), _HF,
+        ("kind", "ppo"),
     ), unit="nats")
     for policy, coefficient, kl in (
         ("sup3 ppo rm1", 0.35, 1.8), ("sup4 ppo rm3 1", 0.10, 3.8), ("sup4 ppo rm3 2", 0.07, 9.4),
@@ -93,42 +112,41 @@ _TABLE_9 = tuple(
 )  # fmt: skip
 
 _TABLE_10 = tuple(
-    Number(f"KL of best-of-{n}", kl, "Table 10", (
-        ("quantity", "*kl*"), ("best_of_n", str(n)),
-    ), unit="nats")
+    Number(f"KL of best-of-{n}", kl, "Table 10", (("kind", "best_of_n"),), unit="nats")
     for n, kl in ((8, 1.2), (63, 3.2), (64, 3.2), (128, 3.9), (256, 4.5), (512, 5.2))
-)  # fmt: skip
+)
 
 _TABLE_14 = tuple(
-    Number(f"{label}: {what}", value, "Table 14", _rated(quantity, pattern), unit=unit)
-    for label, pattern, chars, rating, slope in (
-        ("supervised on TL;DR, 1.3B", "sup_small_*", 138, 4.26, 0.68),
-        ("supervised on TL;DR, 6.7B", "sup_large_*", 127, 4.41, 0.38),
-        ("pretrained, 1.3B", "pretrain_small_*", 141, 4.11, 0.63),
-        ("pretrained, 6.7B", "pretrain_large_*", 142, 4.6, 0.3),
-        ("human feedback, 1.3B", "sup_small_ppo_rm*", 166, 4.86, 1.28),
-        ("human feedback, 6.7B", "sup_large_ppo_rm*", 175, 5.25, 0.87),
-        ("supervised on CNN/DM, 6.7B", "", 300, 5.4, 0.37),
-        ("references", "reference_summary", 314, 5.54, 0.14),
-        ("lead-3", "lead*3", 475, 6.23, 0.34),
-        ("T5", "", 316, 5.92, 0.3),
+    Number(f"{label}: {what}", value, "Table 14", _rated(quantity, *rows), unit=unit)
+    for what, unit, quantity, place in (
+        ("mean rating, 1 to 7", "rating", "mean_rating", 1),
+        ("characters", "chars", "mean_chars", 0),
+        ("rating gained by 100 characters", "rating", "slope_per_100_chars", 2),
     )
-    for what, value, unit, quantity in (
-        ("mean rating, 1 to 7", rating, "rating", "mean_rating"),
-        ("characters", chars, "chars", "mean_chars"),
-        ("rating gained by 100 characters", slope, "rating", "slope_per_100_chars"),
+    for label, rows, *values in (
+        ("supervised on posts, 1.3B", _SUP, 138, 4.26, 0.68),
+        ("supervised on posts, 6.7B", _SUP, 127, 4.41, 0.38),
+        ("pretrained, 1.3B", (("policy", "pretrain_*"),), 141, 4.11, 0.63),
+        ("pretrained, 6.7B", (("policy", "pretrain_*"),), 142, 4.6, 0.3),
+        ("human feedback on posts, 1.3B", _PPO, 166, 4.86, 1.28),
+        ("human feedback on posts, 6.7B", _PPO, 175, 5.25, 0.87),
+        ("supervised on news, 6.7B", (), 300, 5.4, 0.37),
+        ("references", (_REF,), 314, 5.54, 0.14),
+        ("lead-3", (("policy", "lead*3"),), 475, 6.23, 0.34),
+        ("T5", (), 316, 5.92, 0.3),
     )
-)
+    for value in (values[place],)
+)  # fmt: skip
 
 _FIGURE_3 = tuple(
     Number(f"{policy}: {axis}", value, "model card, picture", (
-        ("quantity", "mean rating"), ("axis", axis), ("policy", pattern),
+        ("quantity", "mean rating"), ("axis", axis), *rows,
     ), unit="rating", trust="picture")
-    for policy, pattern, values in (
-        ("references", "reference_summary", (5.06, 5.26, 6.67, 5.87)),
-        ("human feedback", "*ppo_rm*", (5.82, 5.97, 6.81, 6.49)),
-        ("supervised", "sup*_t0*", (4.90, 4.98, 6.72, 6.29)),
-        ("pretrained", "pretrain*", (4.26, 4.26, 6.52, 6.42)),
+    for policy, rows, values in (
+        ("references", (_REF,), (5.06, 5.26, 6.67, 5.87)),
+        ("human feedback", (*_PPO, _T0), (5.82, 5.97, 6.81, 6.49)),
+        ("supervised", _COLD, (4.90, 4.98, 6.72, 6.29)),
+        ("pretrained", (("policy", "pretrain_*"), _T0), (4.26, 4.26, 6.52, 6.42)),
     )
     for axis, value in zip(("overall", "coverage", "coherence", "accuracy"), values, strict=True)
 )  # fmt: skip
@@ -141,12 +159,14 @@ COMPANION: tuple[Section, ...] = (
         "a supervised model ten times its size is not; a larger model with feedback does better.",
         (
             Number("human feedback, 1.3B: preferred to the reference", 0.61, "Figure 1",
-                   (("quantity", "*prefer*"), _HF, ("size", "small"))),
+                   (*_PREFERRED, ("kind", "human feedback"), _SMALL)),
             Number("supervised, 13B: preferred to the reference", 0.43, "Figure 1",
-                   (("quantity", "*prefer*"), _SUP, ("size", "large"))),
+                   (*_PREFERRED, ("kind", "supervised"), _LARGE)),
             Number("about: human feedback, 6.7B, at equal length", 0.65, "section 4.1",
-                   (("quantity", "*control*"), _HF, ("size", "large"))),
+                   (("quantity", "equal_length"), ("kind", "human feedback"), _LARGE)),
         ),
+        ("hf-over-sup", "hf-over-sup-t0", "sup-over-base", "sup-over-base-t0", "hf-over-ref",
+         "hf-over-ref-t0", "hf-over-larger-sup"),
         "Small models close together in size may differ by less than the error of a few hundred "
         "posts; the gain from feedback also depends on how good the reward model has become.",
     ),
@@ -157,11 +177,9 @@ COMPANION: tuple[Section, ...] = (
         "pretrained ones lose to them.",
         (
             Number("6.7B supervised, T = 0", 0.367, "released labels, one batch",
-                   (("quantity", "preference"), ("policy", "sup*_t0"),
-                    ("against", "reference_summary")), 0.049, trust="labels"),
+                   (*_LIKED, *_COLD), 0.049, trust="labels"),
             Number("6.7B supervised, T = 0.7", 0.247, "released labels, one batch",
-                   (("quantity", "preference"), ("policy", "sup*_t0.7"),
-                    ("against", "reference_summary")), 0.044, trust="labels"),
+                   (*_LIKED, *_WARM), 0.044, trust="labels"),
         ),
     ),
     Section(
@@ -173,6 +191,7 @@ COMPANION: tuple[Section, ...] = (
             Number("coefficient of the log length ratio", 0.8732, "released training pairs",
                    (("quantity", "length_coefficient"),), 0.0717, "", "labels"),
         ),
+        ("length-something", "length-not-all"),
         "Length counts for as much as the labelers make it count; simulated ones have their own "
         "taste.",
     ),
@@ -183,43 +202,43 @@ COMPANION: tuple[Section, ...] = (
         "the share of summaries with the best overall score far above that of the references.",
         (
             Number("best overall score (7 of 7): human feedback, 6.7B", 0.45, "section 4.1",
-                   (("quantity", "top rating"), ("axis", "overall"), ("policy", "*ppo_rm*"))),
+                   (("quantity", "top rating"), ("axis", "overall"), *_PPO, _T0)),
             Number("best overall score: supervised, 6.7B", 0.20, "section 4.1",
-                   (("quantity", "top rating"), ("axis", "overall"), ("policy", "sup*_t0*"))),
+                   (("quantity", "top rating"), ("axis", "overall"), *_COLD)),
             Number("best overall score: references", 0.23, "section 4.1",
-                   (("quantity", "top rating"), ("axis", "overall"),
-                    ("policy", "reference_summary"))),
+                   (("quantity", "top rating"), ("axis", "overall"), _REF)),
             *_FIGURE_3,
         ),
     ),
     Section(
-        "ratings_length", QUALITY, "Figure 4b, Tables 13 and 14",
+        "ratings_length", QUALITY, "section 4.2, Appendix F",
         "How do ratings grow with length?",
-        "Longer summaries are rated higher under every policy, by a seventh of a point to more "
-        "than one point in 100 characters. On news, lead-3 beats the references; at their length "
-        "it would still do so, by little.",
-        (
-            *_TABLE_14,
-            Number("lead-3 at the references' length", 5.68, "Appendix E",
-                   (("quantity", "rating_at_length"), ("policy", "lead*3")), unit="rating"),
-        ),
+        "The paper reports it for news alone (see the second domain): longer summaries are rated "
+        "higher under every policy.",
     ),
     Section(
         "transfer", SHIFT, "Figure 4",
         "Do models trained on posts also summarize news?",
         "Those trained on feedback do, without having seen a news summary: clearly better than "
-        "supervised models of the same size, and near one trained on news, at little "
-        "more than half its length.",
-        tuple(
-            Number(f"{label}: mean rating, 1 to 7", value, "Table 14", unit="rating")
-            for label, value in (
-                ("human feedback, 1.3B", 4.86), ("human feedback, 6.7B", 5.25),
-                ("supervised on posts, 1.3B", 4.26), ("supervised on posts, 6.7B", 4.41),
-                ("supervised on news, 6.7B", 5.4), ("references", 5.54),
-            )
-        ),
+        "supervised models of the same size, and near one trained on news, at little more than "
+        "half its length.",
+        (),
+        ("transfer",),
         "A second domain that shares words and facts with the first is an easier step than from "
         "posts to newspapers.",
+        "sort=best",
+    ),
+    Section(
+        "ratings_length-cnndm", SHIFT, "Figure 4b, Tables 13 and 14",
+        "How good and how long are the summaries of the second domain?",
+        "Longer summaries are rated higher under every policy, by a seventh of a point to more "
+        "than one point in 100 characters. Lead-3 beats the references; at their length it would "
+        "still do so, by little.",
+        (
+            *_TABLE_14,
+            Number("lead-3 at the references' length", 5.68, "Appendix E",
+                   _rated("rating_at_length", ("policy", "lead*3")), unit="rating"),
+        ),
     ),
     Section(
         "policies", PRESSURE, "Tables 9 and 10",
@@ -227,6 +246,7 @@ COMPANION: tuple[Section, ...] = (
         "PPO moves as far as its KL coefficient lets it, up to 19 nats; best-of-N, whose distance "
         "follows from N alone, stays within about 5.",
         (*_TABLE_9, *_TABLE_10),
+        (),
         "A distance also grows with the number of updates and with the length of a summary.",
     ),
     Section(
@@ -236,9 +256,11 @@ COMPANION: tuple[Section, ...] = (
         "the reward model predicts that it keeps rising.",
         tuple(
             Number(f"preferred to the reference, KL {kl:g} nats", value, "released training pairs",
-                   unit="share", trust="labels")
+                   (("kind", "policy"), ("quantity", "actual"), ("objective", "!rouge")),
+                   trust="labels")
             for kl, value in ((3.8, 0.355), (9.4, 0.526), (19.0, 0.386))
         ),
+        ("ppo-few-rises", "ppo-few-flattens", "ppo-few-falls", "ppo-few-own"),
         "The fall is seen only where some run went far enough: few updates or a strong penalty "
         "stop before it.",
         "method=human+feedback&sort=gap",
@@ -249,11 +271,11 @@ COMPANION: tuple[Section, ...] = (
         "Both gain; PPO spends far more KL for the same quality.",
         tuple(
             Number(f"preferred to the reference, {name}", value, "released training pairs", (
-                ("quantity", "preference"), ("kind", "best_of_n"), ("N", str(n)),
+                ("quantity", "preference"), ("kind", "best_of_n"),
             ), trust="labels")
-            for name, n, value in (
-                ("best-of-8 (rm1)", 8, 0.435), ("best-of-63 (rm2)", 63, 0.531),
-                ("best-of-128 (rm3)", 128, 0.517),
+            for name, value in (
+                ("best-of-8 (rm1)", 0.435), ("best-of-63 (rm2)", 0.531),
+                ("best-of-128 (rm3)", 0.517),
             )
         ),
     ),
@@ -263,10 +285,10 @@ COMPANION: tuple[Section, ...] = (
         "Steadily, with both: a doubling of labels brings about 1.1 points of validation accuracy, "
         "a doubling of parameters about 1.8, from 160M to 13B parameters and 8k to 64k labels.",
         (
-            Number("about, points for twice the labels", 1.1, "section 4.3, Figure 6",
-                   (("quantity", "*doubling*label*"),), unit="points"),
-            Number("about, points for twice the parameters", 1.8, "section 4.3, Figure 6",
-                   (("quantity", "*doubling*param*"),), unit="points"),
+            Number("about: gained by twice the labels", 0.011, "section 4.3, Figure 6",
+                   (("quantity", "per doubling"), ("of", "labels"), ("kind", "all"))),
+            Number("about: gained by twice the parameters", 0.018, "section 4.3, Figure 6",
+                   (("quantity", "per doubling"), ("of", "parameters"), ("kind", "all"))),
             Number("Pythia 1B, TL;DR validation", 0.6292, "Huang et al. 2024", se=0.0041,
                    trust="later"),
             Number("Pythia 2.8B, TL;DR validation", 0.6688, "Huang et al. 2024", se=0.0029,
@@ -274,6 +296,7 @@ COMPANION: tuple[Section, ...] = (
             Number("Pythia 6.9B, TL;DR validation", 0.6894, "Huang et al. 2024", se=0.0043,
                    trust="later"),
         ),
+        ("accuracy-data", "accuracy-size"),
         "Near the ceiling that the labelers' own noise sets, a doubling brings less.",
     ),
     Section(
@@ -285,6 +308,7 @@ COMPANION: tuple[Section, ...] = (
             Number("largest N", 2048, "section 4.4, Figure 7", unit=""),
             Number("about: labels of the earlier reward model, as a share", 0.75, "section 4.4"),
         ),
+        ("bon-few-rises", "bon-rouge-sooner", "bon-rouge-lower"),
         "A peak lies beyond the largest N where the pool of samples is small.",
         "method=best-of-n&sort=gap",
     ),
@@ -294,6 +318,7 @@ COMPANION: tuple[Section, ...] = (
         "Yes: with separate networks, the value one begun from the reward model, the reward "
         "reached is clearly higher; it costs memory.",
         (),
+        ("value-network",),
         "Short runs end before the two curves part.",
     ),
     Section(
@@ -303,12 +328,13 @@ COMPANION: tuple[Section, ...] = (
         "sampling.",
         tuple(
             Number(f"preferred to the reference, {name}", value, "released labels, one batch",
-                   (("quantity", "preferred to the reference"), ("setting", name.split(" (")[0])),
+                   (("quantity", "preferred to the reference"), ("setting", name), *_SUP),
                    se, trust="labels")
             for name, value, se in (
                 ("T=0", 0.367, 0.049), ("T=0.7", 0.247, 0.044), ("top-p 0.95", 0.144, 0.036)
             )
         ),
+        ("cold-over-warm", "warm-over-hot"),
     ),
     Section(
         "rouge", TEXT, "Figure 14",
@@ -317,7 +343,7 @@ COMPANION: tuple[Section, ...] = (
         "the temperature than on the size.",
         tuple(
             Number(f"ROUGE-L of a supervised Pythia, {size}", value, "Huang et al. 2024",
-                   (("quantity", "rougeL_f"), ("policy", "sup*_t0")), se, trust="later")
+                   (("quantity", "rougeL_f"), *_COLD), se, trust="later")
             for size, value, se in (
                 ("1B", 0.2472, 0.0001), ("2.8B", 0.2584, 0.0002), ("6.9B", 0.2630, 0.0004)
             )
@@ -330,12 +356,12 @@ COMPANION: tuple[Section, ...] = (
         "copied from news than from posts.",
         tuple(
             Number(f"bigrams copied: {name}", value, "released summaries, recounted",
-                   _rated("copying", pattern), se, trust="labels")
-            for name, pattern, value, se in (
-                ("references", "reference_summary", 0.231, 0.013),
-                ("6.7B supervised, T = 0", "sup*_t0", 0.422, 0.018),
-                ("6.7B supervised, T = 0.7", "sup*_t0.7", 0.291, 0.014),
-                ("6.7B supervised, top-p 0.95", "sup*_p0.95", 0.202, 0.012),
+                   _rated("copying", *rows), se, trust="labels")
+            for name, rows, value, se in (
+                ("references", (_REF,), 0.231, 0.013),
+                ("6.7B supervised, T = 0", _COLD, 0.422, 0.018),
+                ("6.7B supervised, T = 0.7", _WARM, 0.291, 0.014),
+                ("6.7B supervised, top-p 0.95", (("policy", "sup_*_p0.95"),), 0.202, 0.012),
             )
         ),
     ),
@@ -350,19 +376,28 @@ COMPANION: tuple[Section, ...] = (
             Number("labeler and researcher", 0.77, "section 3.3, Appendix C.2", se=0.02),
             Number("researcher and researcher", 0.73, "section 3.3, Appendix C.2", se=0.04),
             Number("labeler and labeler, training corpus", 0.72, "Appendix C.2",
-                   _cell("labeler", "all")),
+                   _cell("labeler")),
             Number("labeler and labeler, evaluations", 0.73, "Appendix C.2", se=0.02),
             Number("one labeler and researcher, shared comparisons", 0.72, "Appendix C.2"),
             Number("majority of three and researcher, shared comparisons", 0.77, "Appendix C.2"),
             Number("about: ROUGE and labeler, supervised samples", 0.57, "section 4.4",
-                   _cell("ROUGE*", "*sup*")),
+                   _cell("ROUGE*", "sup_*", "!*_ppo_*")),
             Number("about: ROUGE and labeler, samples from feedback", 0.50, "section 4.4",
-                   _cell("ROUGE*", "*ppo*")),
+                   _cell("ROUGE*", "*_ppo_*")),
             Number("6.7B reward model and labeler, samples from feedback", 0.62, "section 4.4",
-                   _cell("*reward*", "*ppo*")),
-            Number("1.3B reward model and labeler, news", 0.624, "section 4.3"),
-            Number("6.7B reward model and labeler, news", 0.665, "section 4.3"),
-            Number("labeler and labeler, news", 0.669, "section 4.3"),
+                   _cell("*reward model*", "*_ppo_*")),
+        ),
+        ("rm-over-rouge",),
+    ),
+    Section(
+        "agreement-cnndm", HUMANS, "section 4.3, Table 23",
+        "How far does a reward model's judgment carry over to the second domain?",
+        "Far: on news, the 6.7B reward model agrees with a labeler about as often as another "
+        "labeler does, though it was trained on posts alone.",
+        (
+            Number("1.3B reward model and labeler", 0.624, "section 4.3", _cell("*reward model*")),
+            Number("6.7B reward model and labeler", 0.665, "section 4.3", _cell("*reward model*")),
+            Number("labeler and labeler", 0.669, "section 4.3", _cell("labeler")),
         ),
     ),
     Section(
@@ -382,11 +417,16 @@ COMPANION: tuple[Section, ...] = (
         "Nearly as often as people do; it falls behind them where the improvement made the summary "
         "shorter.",
         (
-            Number("1.3B reward model prefers the edit", 0.794, "section 4.3"),
-            Number("6.7B reward model prefers the edit", 0.828, "section 4.3"),
-            Number("people prefer the edit", 0.841, "section 4.3"),
-            Number("6.7B reward model, edits that shorten", 0.626, "section 4.3"),
-            Number("people, edits that shorten", 0.764, "section 4.3"),
+            Number("1.3B reward model prefers the edit", 0.794, "section 4.3",
+                   (*_RM_PREFERS, ("probe", "all"), _SMALL, _MOST)),
+            Number("6.7B reward model prefers the edit", 0.828, "section 4.3",
+                   (*_RM_PREFERS, ("probe", "all"), _LARGE, _MOST)),
+            Number("people prefer the edit", 0.841, "section 4.3",
+                   (*_PEOPLE, ("probe", "all"))),
+            Number("6.7B reward model, edits that shorten", 0.626, "section 4.3",
+                   (*_RM_PREFERS, ("probe", "shorter"), _LARGE, _MOST)),
+            Number("people, edits that shorten", 0.764, "section 4.3",
+                   (*_PEOPLE, ("probe", "shorter"))),
         ),
     ),
     Section(
@@ -396,10 +436,11 @@ COMPANION: tuple[Section, ...] = (
         "artificial summaries, such as a title said twice or a question at the end.",
         (
             Number("1.3B, original over swapped roles", 0.929, "section 4.3",
-                   (("probe", "*role*"), ("size", "small"))),
+                   (*_RM_PREFERS, ("probe", "original vs reversed roles"), _SMALL, _MOST)),
             Number("6.7B, original over swapped roles", 0.972, "section 4.3",
-                   (("probe", "*role*"), ("size", "large"))),
+                   (*_RM_PREFERS, ("probe", "original vs reversed roles"), _LARGE, _MOST)),
         ),
+        (),
         "A fact that the model cannot read yet cannot be missed.",
     ),
     Section(
@@ -413,6 +454,10 @@ COMPANION: tuple[Section, ...] = (
             Number("about: labels below which a reward model is little better than chance", 2000,
                    "Gao et al. 2022", unit="", trust="later"),
         ),
+        ("bon-few-rises", "bon-few-flattens", "bon-few-falls", "bon-few-own", "ppo-few-rises",
+         "ppo-few-flattens", "ppo-few-falls", "ppo-few-own", "bon-labels-later",
+         "bon-labels-higher", "ppo-labels-later", "ppo-labels-higher", "ppo-rouge-lower",
+         "worst-of-ensemble", "ppo-spends-more"),
         "A fitted peak is uncertain where the largest distance does not pass it.",
         "sort=gap",
     ),
@@ -423,18 +468,20 @@ COMPANION: tuple[Section, ...] = (
         "Singhal et al. find that longer answers explain most of the reward gained by PPO on two "
         "of three data sets.",
         (
-            Number("about this share of the lead explained by length, 6.7B", 0.33, "section 4.1"),
-            Number("about, points that length control takes", 5, "section 4.1", unit="points"),
+            Number("about: share of the lead explained by length, 6.7B", 0.33, "section 4.1",
+                   (("quantity", "share"), ("source", "summaries"), ("kind", "human feedback"),
+                    ("main", "1"))),
+            Number("about: points that length control takes", 5, "section 4.1", unit="points"),
         ),
+        ("length-something", "length-not-all"),
+        "Simulated labelers have their own taste for length, and references their own lengths.",
     ),
     Section(
         "divergence", BEYOND, "Appendix H.2",
         "Where do the proxy and the truth part, and which summaries show it?",
         "The paper shows samples of a policy pushed to 250 nats: long, of low quality, with odd "
         "phrases, still about the post.",
-        (),
-        "",
-        "part=1&sort=gap",
+        browse="part=1&sort=gap",
     ),
     Section(
         "rounds", BEYOND, "Appendix C.6, Table 11",

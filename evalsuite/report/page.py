@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from evalsuite.report.beside import VERDICTS, Beside, Verdict, beside, read_claims
+from evalsuite.report.beside import VERDICTS, Beside, Verdict, beside, counted, read_claims
 from evalsuite.report.companion import Section
 from evalsuite.report.numbers import decimals_of, interval, number
 from evalsuite.report.render import write_html
@@ -158,9 +158,7 @@ def build_page(
         if head in order and name not in order:
             entry.title += f": {variant}"
         elif name in sections:
-            entry.beside = beside(
-                sections[name], raw, claims.get(name, []), why=reasons.get(name, "")
-            )
+            entry.beside = beside(sections[name], raw, claims, why=reasons.get(name, ""))
         known = sections.get(name) or sections.get(head)
         entry.chapter = known.part if known else OTHERS if sections and name != DIRECTIONS else ""
         if name in skipped:
@@ -178,7 +176,7 @@ def build_page(
         stamp=_stamp(folder, names),
         chapters=[(name, list(group)) for name, group in groupby(entries, lambda e: e.chapter)],
         entries=entries,
-        directions=next((e for e in entries if e.name == DIRECTIONS), None) if sections else None,
+        directions=counted(claims.values()) if sections and claims else "",
         verdicts=_by_verdict(entries),
         inputs=_distinct(entry.inputs for entry in entries),
         skipped=list(skipped.items()),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evalsuite.report.beside import Claim, beside, read_claims, verdict_of
-from evalsuite.report.companion import Number, Section
+from evalsuite.report.beside import Claim, beside, counted, read_claims, verdict_of
+from evalsuite.report.companion import LARGEST, SMALLEST, Number, Section
 from evalsuite.report.page import build_page
 
 SECTION = Section(
@@ -17,13 +17,14 @@ SECTION = Section(
     (
         Number("of the small one", 0.6, "Table 9", (("quantity", "rate"), ("policy", "sup_*"))),
         Number("of the large one", 0.43, "Figure 1", (("kl_coef", "0.05"),), 0.02),
+        Number("of the largest one", 0.44, "Figure 1", (("kl_coef", "0.05"),)),
         Number("read off", 5.06, "model card, picture", trust="picture", unit="rating"),
         Number("distance", 19.0, "Table 9", unit="nats"),
         Number("size", 2048, "Figure 7", unit=""),
     ),
-    "It was small.", "part=1",
+    ("up", "far"), "It was small.", "part=1",
 )  # fmt: skip
-OTHER = SECTION._replace(analysis="beta", part="Past the paper", numbers=())
+OTHER = SECTION._replace(analysis="beta", part="Past the paper", numbers=(), claims=("absent",))
 
 
 def table() -> pd.DataFrame:
@@ -47,7 +48,7 @@ def put(folder: Path, name: str, rows: pd.DataFrame, reading: str = "It ran.") -
 
 
 def directions(*rows: tuple[str, str, str]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=["analysis", "claim", "verdict"])
+    return pd.DataFrame(list(rows), columns=["key", "claim", "verdict"])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,8 @@ def directions(*rows: tuple[str, str, str]) -> pd.DataFrame:
     [
         ([], "unstated"), (["shown", "shown"], "yes"), (["shown", "not shown"], "part"),
         (["shown", "reversed"], "part"), (["not shown"], "none"),
-        (["not shown", "reversed"], "no"), (["reversed"], "no"), (["undefined"], "none"),
+        (["not shown", "reversed"], "no"), (["reversed"], "no"),
+        (["not measured"], "unstated"), (["shown", "not measured"], "yes"),
     ],
 )  # fmt: skip
 def test_verdicts(verdicts: list[str], kind: str) -> None:
@@ -63,46 +65,94 @@ def test_verdicts(verdicts: list[str], kind: str) -> None:
 
 
 def test_rows_of_the_run_stand_beside_the_number_that_they_measure() -> None:
-    pairs = beside(SECTION, table(), []).pairs
+    pairs = beside(SECTION, table(), {}).pairs
     assert [(m.label, m.value) for m in pairs[0].matches] == [
         ("small supervised, T=0.7", "0.612 ± 0.012"),
         ("large supervised, T=0.7", "0.500"),
     ]
     assert [(m.label, m.value) for m in pairs[1].matches] == [("large supervised, T=0.7", "0.500")]
-    assert not any(pair.matches for pair in pairs[2:])
+    assert not any(pair.matches for pair in pairs[3:])
     assert [pair.paper for pair in pairs] == [
-        "0.60", "0.43 ± 0.02", "5.06", "19 nats", "2,048",
+        "0.60", "0.43 ± 0.02", "0.44", "5.06", "19 nats", "2,048",
     ]  # fmt: skip
-    assert [pair.approximate for pair in pairs] == [False, False, True, False, False]
+    assert [pair.approximate for pair in pairs] == [False, False, False, True, False, False]
+    # Two numbers share the run's cell; those beside which nothing stands have each their own.
+    assert [pair.span for pair in pairs] == [1, 2, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("here", "values"),
+    [
+        ((("parameters", SMALLEST),), ["1", "2"]), ((("parameters", LARGEST),), ["4"]),
+        ((("parameters", SMALLEST), ("labels", LARGEST)), ["2"]),
+        ((("quantity", "rate"), ("parameters", LARGEST)), ["3"]), ((("quantity", "!rate"),), ["4"]),
+        ((("quantity", "r*"), ("labels", "!0.50e1")), ["2", "3"]), ((("absent", "*"),), []),
+        ((("quantity", "none"), ("parameters", LARGEST)), []),
+    ],
+)  # fmt: skip
+def test_rows_are_asked_for_by_patterns_and_ends(
+    here: tuple[tuple[str, str], ...], values: list[str]
+) -> None:
+    rows = pd.DataFrame(
+        {
+            "quantity": ["rate", "rate", "rate", "count"], "size": ["small", "small", "mid", "big"],
+            "parameters": ["1e3", "1000", "2000", "1e6"], "labels": ["5", "60", "100", "60"],
+            "value": ["1", "2", "3", "4"],
+        }
+    )  # fmt: skip
+    item = SECTION._replace(numbers=(Number("n", 1.0, "Table 9", here),))
+    assert [m.value for m in beside(item, rows, {}).pairs[0].matches] == values
+
+
+def test_labels_say_in_what_rows_differ() -> None:
+    rows = pd.DataFrame(
+        {
+            "quantity": "rate", "size": ["small", "large"], "parameters": ["1", "2"],
+            "labels": ["600", "4800"], "tied": ["1", "2"], "value": ["1", "2"],
+        }
+    )  # fmt: skip
+    item = SECTION._replace(numbers=(Number("n", 1.0, "Table 9", (("quantity", "rate"),)),))
+    assert [m.label for m in beside(item, rows, {}).pairs[0].matches] == [
+        "small, 600 labels", "large, 4,800 labels",
+    ]  # fmt: skip
+    assert [m.label for m in beside(item, rows.head(1), {}).pairs[0].matches] == ["small"]
+
+
+def test_directions_are_counted() -> None:
+    claims = [Claim("", verdict, "") for verdict in ("shown", "shown", "reversed", "not shown")]
+    told = "Of 4 directions of the paper that this run measures: 2 shown, 1 not shown, 1 reversed."
+    assert counted(claims) == told
+    assert counted([*claims, Claim("", "not measured", "")]) == f"{told} Not measured: 1."
 
 
 def test_many_rows_are_counted_and_those_without_a_value_left_out() -> None:
     many = pd.concat([table().assign(run=str(i)) for i in range(4)])
     many.iloc[0, many.columns.get_loc("value")] = ""
-    pair = beside(SECTION, many, []).pairs[0]
+    pair = beside(SECTION, many, {}).pairs[0]
     assert (len(pair.matches), pair.more) == (4, 3)
 
 
 @pytest.mark.parametrize("rows", [None, pd.DataFrame(), pd.DataFrame({"quantity": ["rate"]})])
 def test_without_a_table_of_that_kind_nothing_stands_beside(rows: pd.DataFrame | None) -> None:
-    assert not beside(SECTION, rows, []).compared
+    assert not beside(SECTION, rows, {}).compared
 
 
 def test_a_reason_is_given_where_a_direction_is_not_shown() -> None:
     def why(verdict: str, own: str = "") -> str:
-        return beside(SECTION, None, [Claim("c", verdict, "")], why=own).why
+        return beside(SECTION, None, {"up": Claim("c", verdict, "")}, why=own).why
 
     assert why("not shown") == "It was small."
     assert why("reversed", "It was too short.") == "It was too short."
     assert why("shown", "It was too short.") == ""
-    assert beside(SECTION, None, []).why == ""
+    assert beside(SECTION, None, {}).why == ""
 
 
 def test_claims_are_read_by_analysis(tmp_path: Path) -> None:
     assert read_claims(tmp_path) == {}
-    put(tmp_path, "directions", directions(("alpha", "up", "shown"), ("alpha", "far", "reversed")))
+    put(tmp_path, "directions", directions(("up", "Up", "shown"), ("far", "Far", "reversed")))
     assert read_claims(tmp_path) == {
-        "alpha": [Claim("up", "shown", ""), Claim("far", "reversed", "")]
+        "up": Claim("Up", "shown", ""),
+        "far": Claim("Far", "reversed", ""),
     }
 
 
@@ -122,7 +172,7 @@ def test_the_page_sets_each_section_beside_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "beta", table())
     put(tmp_path, "alpha", table(), "Small beats large.")
     put(tmp_path, "alpha-news", table())
-    put(tmp_path, "directions", directions(("alpha", "up <b>", "not shown")), "None of 1 is shown.")
+    put(tmp_path, "directions", directions(("up", "Up <b>", "not shown")))
     html = page(tmp_path)
     places = [
         html.index(f'<section id="{name}"')
@@ -142,13 +192,13 @@ def test_the_page_sets_each_section_beside_the_paper(tmp_path: Path) -> None:
     assert places == sorted(places)
     alpha = html[html.index('<section id="a-alpha"') : html.index('<section id="a-alpha-news"')]
     for part in (
-        "Is it so?", "It is so.", "Small beats large.", "Not shown", "up &lt;b&gt;",
+        "Is it so?", "It is so.", "Small beats large.", "Not shown", "Up &lt;b&gt;",
         "It was small.", "stated in the paper", "read off a picture",
     ):  # fmt: skip
         assert part in alpha, part
     # The paper's column first, then the run's; a number never changes sides.
     row = alpha[alpha.index("of the large one") :].split("</tr>")[0]
-    paper, run = row.split('<td class="run">')
+    paper, run = row.split('<td class="run" rowspan="2">')
     assert "0.43 ± 0.02" in paper
     assert "0.500" not in paper
     assert "0.500" in run
@@ -160,7 +210,7 @@ def test_the_page_sets_each_section_beside_the_paper(tmp_path: Path) -> None:
 
 def test_a_reason_of_the_run_replaces_the_general_one(tmp_path: Path) -> None:
     put(tmp_path, "alpha", table())
-    put(tmp_path, "directions", directions(("alpha", "up", "reversed")))
+    put(tmp_path, "directions", directions(("up", "Up", "reversed")))
     html = page(tmp_path, why={"alpha": "It <i>ran</i> short."})
     assert "It &lt;i&gt;ran&lt;/i&gt; short." in html
     assert "It was small." not in html
@@ -179,7 +229,7 @@ def test_the_sample_browser_is_linked_where_it_is(tmp_path: Path) -> None:
 def test_without_a_companion_the_page_says_nothing_of_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "alpha", table())
     put(tmp_path, "beta", table())
-    put(tmp_path, "directions", directions(("alpha", "up", "shown")))
+    put(tmp_path, "directions", directions(("up", "Up", "shown")))
     html = build_page(tmp_path, title="t").read_text("utf-8")
     for word in (
         "The paper found",

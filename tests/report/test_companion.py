@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import analyses
+from analyses.directions import CLAIMS
 from evalsuite.report.companion import COMPANION, TRUST, Number, Section
 
 NUMBERS = [(section, number) for section in COMPANION for number in section.numbers]
@@ -24,6 +25,12 @@ def test_every_analysis_has_a_section_of_its_own() -> None:
     names = [section.analysis for section in COMPANION]
     assert len(names) == len(set(names))
     assert set(analyses.NAMES) - {"directions"} <= set(names)
+    assert {name.partition("-")[0] for name in names} <= set(analyses.NAMES)
+
+
+def test_every_direction_stands_in_a_section() -> None:
+    named = {key for section in COMPANION for key in section.claims}
+    assert named == {claim.key for claim in CLAIMS}
 
 
 def test_chapters_are_in_one_piece() -> None:
@@ -72,17 +79,19 @@ def test_tables_that_could_not_be_read_lend_no_number(table: int) -> None:
         ("axes", "best overall score: references", 0.23, math.nan),
         ("agreement", "labeler and researcher", 0.77, 0.02),
         ("agreement", "researcher and researcher", 0.73, 0.04),
-        ("agreement", "6.7B reward model and labeler, news", 0.665, math.nan),
+        ("agreement-cnndm", "6.7B reward model", 0.665, math.nan),
         ("edits", "6.7B reward model prefers the edit", 0.828, math.nan),
         ("edits", "people prefer the edit", 0.841, math.nan),
         ("probes", "6.7B, original over swapped roles", 0.972, math.nan),
         ("policies", "KL of sup4_6b ppo rm4_6b", 14.0, math.nan),
         ("policies", "KL of best-of-512", 5.2, math.nan),
         ("length_control", "coefficient", 0.8732, 0.0717),
-        ("reward_scaling", "about, points for twice the labels", 1.1, math.nan),
-        ("reward_scaling", "about, points for twice the parameters", 1.8, math.nan),
-        ("ratings_length", "lead-3: mean rating", 6.23, math.nan),
-        ("ratings_length", "lead-3 at the references' length", 5.68, math.nan),
+        ("reward_scaling", "about: gained by twice the labels", 0.011, math.nan),
+        ("reward_scaling", "about: gained by twice the parameters", 0.018, math.nan),
+        ("ratings_length-cnndm", "lead-3: mean rating", 6.23, math.nan),
+        ("ratings_length-cnndm", "lead-3: characters", 475, math.nan),
+        ("ratings_length-cnndm", "human feedback on posts, 1.3B: rating gained", 1.28, math.nan),
+        ("ratings_length-cnndm", "lead-3 at the references' length", 5.68, math.nan),
     ],
 )  # fmt: skip
 def test_numbers_are_those_of_the_paper(analysis: str, label: str, value: float, se: float) -> None:
