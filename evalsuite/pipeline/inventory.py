@@ -16,6 +16,7 @@ import pandas as pd
 from evalsuite.pipeline.names import Names, is_main, policy_name, ppo_name, short
 from evalsuite.pipeline.settings import Optimised, ReproduceSettings
 from evalsuite.records import REFERENCE_POLICY
+from evalsuite.report.looks import policy_style
 
 Row = dict[str, Any]
 
@@ -168,6 +169,8 @@ class Inventory:
             add(f"sup_{settings.first_size}_ppo_rm{number}_t{first:g}", "human feedback",
                 settings.first_size, temperature=first, objective=f"rm{number}", round=number,
                 kl_coef=settings.rounds.kl_coef, value_network="separate")  # fmt: skip
+        for row in rows:
+            row["label"] = policy_style(row["policy"]).label
         return pd.DataFrame(rows)
 
     def chosen_by(self) -> list[str]:
