@@ -91,7 +91,7 @@ def test_the_figure_has_a_dot_a_policy():
         "small PPO on the RM, shared value network, β=0.05", "small PPO on ROUGE, β=0.05",
         "small best of 8 by the RM", "small best of 64 by the RM",
     ]  # fmt: skip
-    dots = [c.lines[0] for c in ax.containers if np.isfinite(c.lines[0].get_xdata()).all()]
+    dots = [c.lines[0] for c in ax.containers if math.isfinite(float(c.lines[0].get_xdata()[0]))]
     shown = [float(dot.get_xdata()[0]) for dot in dots]
     assert shown == pytest.approx([1, 6, 4, 9, 1.20444, 3.17451], abs=1e-4)
     assert [float(dot.get_ydata()[0]) for dot in dots] == [0, -1, -2, -3, -4, -5]
