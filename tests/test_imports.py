@@ -22,7 +22,7 @@ ALLOWED = {
     "evalsuite/simulation": {"evalsuite.simulation", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.tables"},
     "evalsuite/report": {"evalsuite.report", "evalsuite.errors", "evalsuite.records"}
-    | {"evalsuite.tables", "evalsuite.datasets"},
+    | {"evalsuite.tables", "evalsuite.datasets", "evalsuite.experiment"},
     "evalsuite/models": {"evalsuite.models", "evalsuite.errors", "evalsuite.records"}
     | {"evalsuite.tables", "evalsuite.metrics", "evalsuite.provenance", "evalsuite.config"},
     "trainers": {"trainers", "evalsuite.models", "evalsuite.errors", "evalsuite.records"}
