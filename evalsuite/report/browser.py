@@ -29,6 +29,7 @@ import pandas as pd
 from evalsuite.errors import DataError
 from evalsuite.experiment import Experiment
 from evalsuite.records import REFERENCE_POLICY
+from evalsuite.report.looks import policy_style
 from evalsuite.report.render import data_block, write_html
 
 PROXY_HIGH, TRUTH_LOW = 1.0, 0.0
@@ -140,7 +141,9 @@ def _policies(experiment: Experiment, rows: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in table.index if (rows["policy"] == name).any()]
     names += sorted(set(rows["policy"]) - set(names))
     table = table.reindex(names)
-    table["label"] = table["label"].where(table["label"].fillna("") != "", table.index)
+    readable = [policy_style(name).label for name in table.index]
+    given = table["label"].fillna("")
+    table["label"] = given.where((given != "") & (given != table.index), readable)
     table[["method", "size", "objective"]] = table[["method", "size", "objective"]].fillna("")
     table = table.sort_values("main", ascending=False, kind="stable", na_position="last")
     columns = ["policy", "label", "method", "size", "objective"]

@@ -155,9 +155,9 @@ def build_page(
     for name in names:
         entry, raw = _entry(folder, name)
         head, _, variant = name.rpartition("-")
-        if head in order and name not in order:
+        if head in order and (name not in order or name in sections):
             entry.title += f": {variant}"
-        elif name in sections:
+        if name in sections:
             entry.beside = beside(sections[name], raw, claims, why=reasons.get(name, ""))
         known = sections.get(name) or sections.get(head)
         entry.chapter = known.part if known else OTHERS if sections and name != DIRECTIONS else ""

@@ -208,6 +208,16 @@ def test_the_page_sets_each_section_beside_the_paper(tmp_path: Path) -> None:
     assert "No direction stated" in html[html.index('<section id="a-beta"') :]
 
 
+def test_a_second_domain_may_have_a_section_of_its_own(tmp_path: Path) -> None:
+    put(tmp_path, "alpha", table())
+    put(tmp_path, "alpha-news", table())
+    news = SECTION._replace(analysis="alpha-news", part="A second domain", question="And there?")
+    path = build_page(tmp_path, title="t", companion=(SECTION, OTHER, news))
+    html = path.read_text("utf-8")
+    assert "<h2>Title alpha-news: news</h2>" in html
+    assert html.index('<h2 class="chapter">A second domain</h2>') < html.index("And there?")
+
+
 def test_a_reason_of_the_run_replaces_the_general_one(tmp_path: Path) -> None:
     put(tmp_path, "alpha", table())
     put(tmp_path, "directions", directions(("up", "Up", "reversed")))

@@ -130,6 +130,19 @@ def test_the_file_holds_what_was_written_and_measured(tmp_path: Path) -> None:
     assert data["unit"] == "true utility"
 
 
+@pytest.mark.parametrize("label", ["", "sup_small_t0.7"])
+def test_a_policy_without_a_word_of_its_own_gets_the_one_of_figures(
+    tmp_path: Path, label: str
+) -> None:
+    it = experiment()
+    table = it["policies"].replace({"label": {"small supervised": label}})
+    it = Experiment({**it.tables, "policies": table})
+    data = read(build_browser(tmp_path / "s.html", it, some_posts(), title="t"))
+    assert [p["label"] for p in data["policies"]] == [
+        "small PPO", "large PPO", "small supervised, T=0.7",
+    ]  # fmt: skip
+
+
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "samples.html"
     build_browser(path, experiment(9, 1), some_posts(9), title="t", limit=4)
