@@ -32,6 +32,7 @@ from trainers.folder import Lock
 ACTIONS = "evalsuite.pipeline.actions"
 FAILED = 2
 WAIT_SECONDS = 0.25
+LOOK_SECONDS = 2.0
 LEAVE_SECONDS = 10.0
 
 THREADS = {
@@ -162,6 +163,7 @@ class _Runner:
 
     def run(self) -> Outcome:
         began = time.monotonic()
+        looked, left = -LOOK_SECONDS, 0.0
         with _caught(self._on_signal), environment(THREADS):
             self.display.open()
             try:
@@ -171,7 +173,9 @@ class _Runner:
                     if not any(w.step for w in self.workers):
                         break
                     self._listen()
-                    self.display.tick(self._seconds_left())
+                    if time.monotonic() - looked >= LOOK_SECONDS:
+                        looked, left = time.monotonic(), self._seconds_left()
+                    self.display.tick(left)
             finally:
                 self.display.close()
                 for each in self.workers:

@@ -62,7 +62,7 @@ def train(step: Step, folder: Path, report: Any) -> None:
 def linger(step: Step, folder: Path, report: Any) -> None:
     """Takes note of being asked to stop, and goes on."""
     signal.signal(signal.SIGTERM, lambda number, _: (folder / "asked").touch())
-    for _ in range(6000):
+    for _ in range(20_000):
         time.sleep(0.01)
 
 
