@@ -142,7 +142,8 @@ def counted(claims: Iterable[Claim]) -> str:
     found = Counter(claim.verdict for claim in claims)
     missed = found.pop(UNMEASURED, 0)
     words = ", ".join(f"{found[name]} {name}" for name in ("shown", "not shown", "reversed"))
-    measured = f"Of {found.total()} directions of the paper that this run measures: {words}."
+    noun = "direction" if found.total() == 1 else "directions"
+    measured = f"Of {found.total()} {noun} of the paper that this run measures: {words}."
     return f"{measured} Not measured: {missed}." if missed else measured
 
 
