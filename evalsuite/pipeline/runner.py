@@ -313,17 +313,15 @@ class _Runner:
 
     def _pass_on(self) -> None:
         """Tell the workers of a stop, each once; the second time they are killed."""
-        if not self.stopping:
-            return
-        if not self.told:
-            self.display.say("stopping: steps at work save and leave (again: leave now)")
-        if self.stopping > 1 and self.told < 2:
+        asked = self.stopping  # the next signal may come while this one is passed on
+        if asked > 1 and self.told < 2:
             for each in self.workers:
                 each.process.kill()
-        elif not self.told:
+        elif asked and not self.told:
+            self.display.say("stopping: steps at work save and leave (again: leave now)")
             for each in self.workers:
                 each.process.terminate()
-        self.told = self.stopping
+        self.told = asked
 
 
 @contextmanager
