@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 Trust = Literal["paper", "labels", "picture", "later"]
 
 TRUST: dict[Trust, str] = {
-    "paper": "stated in the paper",
+    "paper": "",  # the usual case: the paper states it
     "labels": "counted in the labels that the paper released, or in part of them",
     "picture": "read off a picture, good to about 0.02",
     "later": "stated in another paper",

@@ -193,7 +193,7 @@ def test_the_page_sets_each_section_beside_the_paper(tmp_path: Path) -> None:
     alpha = html[html.index('<section id="a-alpha"') : html.index('<section id="a-alpha-news"')]
     for part in (
         "Is it so?", "It is so.", "Small beats large.", "Not shown", "Up &lt;b&gt;",
-        "It was small.", "stated in the paper", "read off a picture",
+        "It was small.", "the paper states the number", "read off a picture",
     ):  # fmt: skip
         assert part in alpha, part
     # The paper's column first, then the run's; a number never changes sides.
