@@ -181,15 +181,10 @@ class Contrasts:
     # -- curves ----------------------------------------------------------------------------
 
     def _halves(self, way: Form, which: Which, own: bool) -> tuple[Floats, Floats]:
-        """Gains (S, P) halfway and at the end; of the truth, or of its own score.
-
-        Halfway is in distance for best-of-N, in updates for PPO: the KL moves most at first.
-        """
+        """Gains (S, P) halfway (see `Curve.halfway`) and at the end; of the truth, or its own."""
         curve = self.curve(way, which)
-        way_gone = curve.d.mean(axis=0) if way == "best-of-n" else curve.at
-        last = int(np.argmax(way_gone))
-        half = int(np.argmin(np.abs(way_gone - way_gone[last] / 2)))
-        if not 0 < way_gone[half] < way_gone[last]:
+        half, last = curve.halfway()
+        if not curve.at[0] < curve.at[half] < curve.at[last]:
             raise NotMeasuredError(f"a point halfway on the way of {curve.objective}")
         gains = curve.proxy if own else curve.gold
         if not np.isfinite(gains).all():
@@ -201,7 +196,7 @@ class Contrasts:
         return crossed_statistic(self._halves(way, which, own=False)[0], level=self.level)
 
     def flattening(self, way: Form, which: Which) -> Estimate:
-        """Gain in truth on the first half of the distance less that on the second."""
+        """Gain in truth on the first half of the way less that on the second."""
         half, last = self._halves(way, which, own=False)
         return crossed_statistic(2 * half - last, level=self.level)
 

@@ -14,8 +14,10 @@ from evalsuite.experiment import COLUMNS, Experiment, coerce, read, write
 def test_missing_columns_are_added_and_others_stay() -> None:
     table = coerce("pool", pd.DataFrame({"seed": [1], "text": ["a"], "proxy:rouge": [0.5]}))
     assert list(table.columns) == [*COLUMNS["pool"], "proxy:rouge"]
-    assert table["seed"].dtype == "float64" and table["base"].tolist() == [""]
-    assert table["gold"].isna().all() and table["proxy:rouge"].tolist() == [0.5]
+    assert table["seed"].dtype == "float64"
+    assert table["base"].tolist() == [""]
+    assert table["gold"].isna().all()
+    assert table["proxy:rouge"].tolist() == [0.5]
 
 
 def test_there_and_back(tmp_path: Path) -> None:
@@ -24,7 +26,8 @@ def test_there_and_back(tmp_path: Path) -> None:
     found = read(tmp_path / "tables")
     assert found.gold_unit == "gold reward"
     pd.testing.assert_frame_equal(found["models"], coerce("models", rows))
-    assert len(found["pool"]) == 0 and list(found["pool"].columns) == list(COLUMNS["pool"])
+    assert len(found["pool"]) == 0
+    assert list(found["pool"].columns) == list(COLUMNS["pool"])
 
 
 def test_what_an_analysis_lacks() -> None:

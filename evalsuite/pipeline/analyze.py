@@ -111,9 +111,12 @@ def run_analyses(
     """
     every = len(names) == 1 and names[0] in GROUPS
     modules = {name: load_analysis(name) for name in (analyses.NAMES if every else names)}
-    if every and names[0] != "all":
-        of_labels = names[0] == "labels"
-        modules = {n: m for n, m in modules.items() if of_experiment(m) != of_labels}
+    if every:  # who has labels alone is not told of what needs an experiment
+        group = "labels" if names[0] == "all" and tables.experiment is None else names[0]
+        modules = {
+            name: module for name, module in modules.items()
+            if group == "all" or of_experiment(module) == (group == "checkpoints")
+        }  # fmt: skip
     options = {
         name: resolve(module.Options, overrides=_for(name, modules, overrides))
         for name, module in modules.items()
