@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -249,3 +250,24 @@ def test_without_a_companion_the_page_says_nothing_of_the_paper(tmp_path: Path) 
     ):
         assert word not in html
     assert html.count("<section") == 5
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_beside_the_paper_fits_the_window(
+    tmp_path: Path, browser: Any, width: int
+) -> None:
+    put(tmp_path, "alpha", table(), "Small beats large. " * 9)
+    put(tmp_path, "beta", table())
+    put(tmp_path, "directions", directions(("up", "Up and up " * 12, "not shown")))
+    (tmp_path / "samples.html").write_text("")
+    path = build_page(tmp_path, title="t", companion=(SECTION, OTHER))
+    browser.open(path, width=width)
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    assert browser.overflow() == []
+    assert browser.errors == []
+    # Paper and run side by side where there is room, one above the other where there is not.
+    tops = browser.js(
+        "[...document.querySelectorAll('#a-alpha .found > div')]"
+        ".map((e) => e.getBoundingClientRect().top)"
+    )
+    assert (tops[0] == tops[1]) == (width == 1280)
