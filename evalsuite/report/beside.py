@@ -29,12 +29,16 @@ SHOWN_MATCHES = 4
 UNMEASURED = "not measured"
 """The verdict on a direction that a run has no means to test."""
 
+BY_CONSTRUCTION = "by construction"
+"""The verdict on a direction that could not come out otherwise, and so says nothing."""
+
 _NO_LABEL = {
     "value", "se", "low", "high", "level", "n", "n_clusters", "method", "tied", "parameters",
     "place", "published",
 }  # fmt: skip
 """Columns that do not name a row, or say what another one says."""
-_PLACES = {"share": 2, "rating": 2}
+_PLACES = {"share": 2, "nats": 1}
+"""Decimals that the paper always prints: shares are whole percents at least, KL has tenths."""
 _UNITS = {"chars": "characters", "nats": "nats", "points": "points"}
 
 
@@ -49,7 +53,9 @@ VERDICTS = {
     "yes": Verdict("yes", "Agrees in direction"),
     "part": Verdict("part", "Agrees in part"),
     "none": Verdict("none", "Not shown"),
+    "mixed": Verdict("mixed", "Mixed"),
     "no": Verdict("no", "Reversed"),
+    "unmeasured": Verdict("unmeasured", "Not measured"),
     "unstated": Verdict("unstated", "No direction stated"),
 }
 
@@ -113,7 +119,8 @@ def beside(
     """
     claims = [known[key] for key in section.claims if key in known]
     verdict = verdict_of([claim.verdict for claim in claims])
-    reason = "" if verdict.kind in {"yes", "unstated"} else why or section.why
+    quiet = verdict.kind in {"yes", "unmeasured", "unstated"}
+    reason = "" if quiet else why or section.why
     pairs = [
         _pair(item, table, len(group) if not i else 0)
         for _, group in _shared(section.numbers)
@@ -123,18 +130,28 @@ def beside(
 
 
 def verdict_of(verdicts: Iterable[str]) -> Verdict:
-    """One verdict on several claims: all shown, some, none, or any reversed.
+    """One verdict on several claims; its kind is a key of `VERDICTS`.
 
-    What was not measured does not count.
+    What was not measured does not count, but the words say how many were. What holds by
+    construction is passed over.
     """
-    found = set(verdicts) - {UNMEASURED}
+    stated = [verdict for verdict in verdicts if verdict != BY_CONSTRUCTION]
+    found = Counter(verdict for verdict in stated if verdict != UNMEASURED)
+    shown, against = found["shown"], found["reversed"]
     if not found:
-        return VERDICTS["unstated"]
-    if found == {"shown"}:
-        return VERDICTS["yes"]
-    if "shown" in found:
-        return VERDICTS["part"]
-    return VERDICTS["no" if "reversed" in found else "none"]
+        return VERDICTS["unmeasured" if stated else "unstated"]
+    if shown and against:
+        kind = "mixed"
+    elif shown:
+        kind = "yes" if shown == found.total() else "part"
+    else:
+        kind = "no" if against else "none"
+    words = VERDICTS[kind].words
+    if kind == "mixed":
+        words += f": {shown} shown, {against} reversed"
+    if found.total() < len(stated):
+        words += f" ({found.total()} of {len(stated)} measured)"
+    return Verdict(kind, words)
 
 
 def counted(claims: Iterable[Claim]) -> str:

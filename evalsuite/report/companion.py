@@ -289,12 +289,12 @@ COMPANION: tuple[Section, ...] = (
                    (("quantity", "per doubling"), ("of", "labels"), ("kind", "all"))),
             Number("about: gained by twice the parameters", 0.018, "section 4.3, Figure 6",
                    (("quantity", "per doubling"), ("of", "parameters"), ("kind", "all"))),
-            Number("Pythia 1B, TL;DR validation", 0.6292, "Huang et al. 2024", se=0.0041,
-                   trust="later"),
-            Number("Pythia 2.8B, TL;DR validation", 0.6688, "Huang et al. 2024", se=0.0029,
-                   trust="later"),
-            Number("Pythia 6.9B, TL;DR validation", 0.6894, "Huang et al. 2024", se=0.0043,
-                   trust="later"),
+            Number("Pythia 1B, TL;DR validation (SD 0.0041 over 4 seeds)", 0.6292,
+                   "Huang et al. 2024", trust="later"),
+            Number("Pythia 2.8B, TL;DR validation (SD 0.0029 over 4 seeds)", 0.6688,
+                   "Huang et al. 2024", trust="later"),
+            Number("Pythia 6.9B, TL;DR validation (SD 0.0043 over 4 seeds)", 0.6894,
+                   "Huang et al. 2024", trust="later"),
         ),
         ("accuracy-data", "accuracy-size"),
         "Near the ceiling that the labelers' own noise sets, a doubling brings less.",
@@ -342,10 +342,10 @@ COMPANION: tuple[Section, ...] = (
         "Not at temperature 0, where it is slightly below supervised models; ROUGE depends more on "
         "the temperature than on the size.",
         tuple(
-            Number(f"ROUGE-L of a supervised Pythia, {size}", value, "Huang et al. 2024",
-                   (("quantity", "rougeL_f"), *_COLD), se, trust="later")
-            for size, value, se in (
-                ("1B", 0.2472, 0.0001), ("2.8B", 0.2584, 0.0002), ("6.9B", 0.2630, 0.0004)
+            Number(f"ROUGE-L of a supervised Pythia, {size} (SD {sd} over 4 seeds)", value,
+                   "Huang et al. 2024", (("quantity", "rougeL_f"), *_COLD), trust="later")
+            for size, value, sd in (
+                ("1B", 0.2472, "0.0001"), ("2.8B", 0.2584, "0.0002"), ("6.9B", 0.2630, "0.0004")
             )
         ),
     ),
@@ -432,7 +432,7 @@ COMPANION: tuple[Section, ...] = (
     Section(
         "probes", TESTS, "Table 18, section 4.3",
         "Which spoiled summaries does the reward model see through?",
-        "It notices swapped roles and shuffled sentences. A larger one can still be taken in by "
+        "It notices swapped roles and shuffled sentences. Reward models can still be taken in by "
         "artificial summaries, such as a title said twice or a question at the end.",
         (
             Number("1.3B, original over swapped roles", 0.929, "section 4.3",

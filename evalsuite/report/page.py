@@ -187,7 +187,10 @@ def build_page(
 def _by_verdict(entries: Iterable[Entry]) -> list[tuple[Verdict, list[Entry]]]:
     """Entries beside the paper by whether they agree with it, in the order of `VERDICTS`."""
     compared = [(entry, entry.beside.verdict) for entry in entries if entry.beside]
-    groups = [(v, [entry for entry, its in compared if its == v]) for v in VERDICTS.values()]
+    groups = [
+        (general, [entry for entry, its in compared if its.kind == kind])
+        for kind, general in VERDICTS.items()
+    ]
     return [(verdict, group) for verdict, group in groups if group]
 
 

@@ -19,7 +19,7 @@ SECTION = Section(
         Number("of the small one", 0.6, "Table 9", (("quantity", "rate"), ("policy", "sup_*"))),
         Number("of the large one", 0.43, "Figure 1", (("kl_coef", "0.05"),), 0.02),
         Number("of the largest one", 0.44, "Figure 1", (("kl_coef", "0.05"),)),
-        Number("read off", 5.06, "model card, picture", trust="picture", unit="rating"),
+        Number("read off", 4.6, "model card, picture", trust="picture", unit="rating"),
         Number("distance", 19.0, "Table 9", unit="nats"),
         Number("size", 2048, "Figure 7", unit=""),
     ),
@@ -53,16 +53,24 @@ def directions(*rows: tuple[str, str, str]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "kind"),
+    ("verdicts", "kind", "words"),
     [
-        ([], "unstated"), (["shown", "shown"], "yes"), (["shown", "not shown"], "part"),
-        (["shown", "reversed"], "part"), (["not shown"], "none"),
-        (["not shown", "reversed"], "no"), (["reversed"], "no"),
-        (["not measured"], "unstated"), (["shown", "not measured"], "yes"),
+        ([], "unstated", "No direction stated"),
+        (["by construction"], "unstated", "No direction stated"),
+        (["shown", "shown"], "yes", "Agrees in direction"),
+        (["shown", "by construction"], "yes", "Agrees in direction"),
+        (["shown", "not measured"], "yes", "Agrees in direction (1 of 2 measured)"),
+        (["shown", "not shown"], "part", "Agrees in part"),
+        (["shown", "reversed", "shown"], "mixed", "Mixed: 2 shown, 1 reversed"),
+        (["shown", "reversed", "not shown", "not measured"], "mixed",
+         "Mixed: 1 shown, 1 reversed (3 of 4 measured)"),
+        (["not shown"], "none", "Not shown"),
+        (["not shown", "reversed"], "no", "Reversed"), (["reversed"], "no", "Reversed"),
+        (["not measured", "by construction"], "unmeasured", "Not measured"),
     ],
 )  # fmt: skip
-def test_verdicts(verdicts: list[str], kind: str) -> None:
-    assert verdict_of(verdicts).kind == kind
+def test_verdicts(verdicts: list[str], kind: str, words: str) -> None:
+    assert verdict_of(verdicts) == (kind, words)
 
 
 def test_rows_of_the_run_stand_beside_the_number_that_they_measure() -> None:
@@ -74,7 +82,7 @@ def test_rows_of_the_run_stand_beside_the_number_that_they_measure() -> None:
     assert [(m.label, m.value) for m in pairs[1].matches] == [("large supervised, T=0.7", "0.500")]
     assert not any(pair.matches for pair in pairs[3:])
     assert [pair.paper for pair in pairs] == [
-        "0.60", "0.43 ± 0.02", "0.44", "5.06", "19 nats", "2,048",
+        "0.60", "0.43 ± 0.02", "0.44", "4.6", "19.0 nats", "2,048",
     ]  # fmt: skip
     assert [pair.approximate for pair in pairs] == [False, False, False, True, False, False]
     # Two numbers share the run's cell; those beside which nothing stands have each their own.
@@ -145,6 +153,7 @@ def test_a_reason_is_given_where_a_direction_is_not_shown() -> None:
     assert why("not shown") == "It was small."
     assert why("reversed", "It was too short.") == "It was too short."
     assert why("shown", "It was too short.") == ""
+    assert why("not measured") == why("by construction") == ""
     assert beside(SECTION, None, {}).why == ""
 
 
@@ -173,8 +182,15 @@ def test_the_page_sets_each_section_beside_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "beta", table())
     put(tmp_path, "alpha", table(), "Small beats large.")
     put(tmp_path, "alpha-news", table())
-    put(tmp_path, "directions", directions(("up", "Up <b>", "not shown")))
+    put(
+        tmp_path, "directions",
+        directions(("up", "Up <b>", "not shown"), ("far", "Far", "not measured")),
+    )  # fmt: skip
     html = page(tmp_path)
+    # The tally has one heading a kind; how many were measured stands in the section.
+    tally = html[html.index('<dl class="tally">') : html.index("</dl>")]
+    assert '<span class="verdict none">Not shown</span>' in tally
+    assert '<span class="verdict none">Not shown (1 of 2 measured)</span>' in html
     places = [
         html.index(f'<section id="{name}"')
         for name in (

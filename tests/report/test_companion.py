@@ -64,6 +64,13 @@ def test_what_a_picture_shows_is_marked_and_nothing_else_is() -> None:
         assert (number.trust == "later") == ("et al. 20" in number.source)
 
 
+def test_errors_of_other_papers_that_are_deviations_stand_in_words() -> None:
+    """Huang et al. give the SD of 4 seeds, which is twice the error of their mean."""
+    theirs = [n for _, n in NUMBERS if n.source.startswith("Huang")]
+    assert len(theirs) == 6
+    assert all(math.isnan(n.se) and "over 4 seeds" in n.label for n in theirs)
+
+
 @pytest.mark.parametrize("table", [15, 16, 17, 18, 19, 20, 21, 22, 23])
 def test_tables_that_could_not_be_read_lend_no_number(table: int) -> None:
     assert not [n for _, n in NUMBERS if f"Table {table}" in n.source]
