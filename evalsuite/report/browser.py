@@ -163,9 +163,13 @@ def _post(name: str, post: dict[Any, Any], rows: pd.DataFrame, failed: list[str]
 
 
 def _failed_probes(experiment: Experiment) -> dict[str, list[str]]:
-    """By post: reward models that preferred the worse side of a probe, in words."""
+    """By post: reward models that preferred the worse side of a probe, in words.
+
+    Probes of which the truth says otherwise do not count, nor do other members of an ensemble.
+    """
     rows = experiment["probes"]
-    wrong = rows[rows["prefers"] == 0]
+    meant = (rows["gold_gap"] > 0) | rows["gold_gap"].isna()
+    wrong = rows[(rows["prefers"] == 0) & meant & (rows["member"].fillna(0) == 0)]
     found: dict[str, list[str]] = {}
     for post, model, probe in zip(wrong["post_id"], wrong["model"], wrong["probe"], strict=True):
         found.setdefault(post, []).append(f"{probe}: {model}")

@@ -47,7 +47,12 @@ def experiment(posts: int = 3, seeds: int = 2, text: str = "words of") -> Experi
     probes = [
         {"model": "rm-a", "probe": "roles swapped", "post_id": "p1", "prefers": 0.0},
         {"model": "rm-b", "probe": "roles swapped", "post_id": "p1", "prefers": 1.0},
-    ]
+        {"model": "rm-c", "probe": "cut", "post_id": "p1", "prefers": 0.0, "gold_gap": 0.1,
+         "member": 0.0},
+        {"model": "rm-c", "probe": "cut", "post_id": "p2", "prefers": 0.0, "gold_gap": 0.0},
+        {"model": "rm-c", "probe": "cut", "post_id": "p2", "prefers": 0.0, "gold_gap": -1.0},
+        {"model": "rm-d", "probe": "cut", "post_id": "p2", "prefers": 0.0, "member": 1.0},
+    ]  # fmt: skip
     columns = ["policy", "label", "method", "size", "objective", "main"]
     return Experiment(
         {
@@ -121,8 +126,10 @@ def test_the_file_holds_what_was_written_and_measured(tmp_path: Path) -> None:
     assert [p["label"] for p in data["policies"]] == ["small PPO", "large PPO", "small supervised"]
     first = data["posts"][1]
     assert (first["title"], first["reference"], first["gold"]) == ("Title 1", "reference 1", 1)
-    assert first["failed"] == ["roles swapped: rm-a"]
+    assert first["failed"] == ["cut: rm-c", "roles swapped: rm-a"]
     assert data["posts"][0]["failed"] == []
+    # In truth the second side was as good or better; one member speaks for an ensemble.
+    assert data["posts"][2]["failed"] == []
     bad = row(data, "p2", "ppo_a", 1)
     assert bad["text"] == " words of ppo_a on p2 in seed 1"
     assert (bad["gold"], bad["reward"], bad["kl_nats"], bad["gap"]) == (-5, 20, 3.25, 8)
