@@ -58,7 +58,8 @@ __all__ = [
 WIDTHS = {"single": 3.6, "double": 7.2}
 """Inches: one and two columns of a paper."""
 
-DPI = 300
+DPI = 200
+"""Of pictures, which pages carry inside; the pdf beside each has every detail."""
 
 _RC: Any = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
