@@ -19,7 +19,9 @@ from evalsuite.stats.overoptimization import (
     distance,
     gain_curve,
     gain_from_start,
+    higher,
     peak,
+    sooner,
 )
 from evalsuite.stats.replicates import crossed_statistic
 
@@ -132,7 +134,7 @@ def test_a_curve_that_never_turns_has_no_peak_but_a_top():
 def test_a_curve_that_only_falls_has_no_turn():
     gain = np.tile(gain_curve("best-of-n", D, -1, 0.1), (2, 5, 1))
     fit = curve_fit(gain, D, form="best-of-n")
-    assert fit.turn.method == "undefined: no rise in the fit: alpha <= 0"
+    assert fit.turn.method == "undefined: no rise in the fit: alpha not above 0"
     assert fit.peak_d.method == "undefined: no peak in the fit"
     assert fit.top_gain.value == 0
 
@@ -166,6 +168,95 @@ def test_differences_with_an_undefined_side_keep_its_reason():
     assert "no peak" in curve_difference(a, b)["peak_d"].method
     assert "no peak" in curve_difference(b, a)["peak_d"].method
     assert curve_difference(b, a)["turn"].value == pytest.approx(0.4)
+
+
+def alike(alpha, beta, d=D, form="best-of-n"):
+    """A fit without noise."""
+    return curve_fit(np.tile(gain_curve(form, d, alpha, beta), (2, 5, 1)), d, form=form)
+
+
+def test_a_turn_needs_a_rise_that_is_known():
+    """alpha of posts is .5 +- 1: above 0 at its estimate, not by its interval."""
+    posts = [gain_curve("best-of-n", D, 0.5 + (-1) ** p, 0.2) for p in range(6)]
+    fit = curve_fit([posts, posts], D, form="best-of-n")
+    assert fit.alpha.low < 0 < fit.alpha.value
+    assert fit.turn.method == "undefined: no rise in the fit: alpha not above 0"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "by_hand"),
+    [
+        ((1, 0.5), (2, 0.5), 0.5 * 2 - 0.5 * 1),  # peaks at 1 and 2
+        ((1, 0.5), (2, 1), 0),  # both at 1
+        ((1, -0.1), (2, 0.5), -0.1 * 2 - 0.5 * 1),  # a never turns
+        ((-1, 0.2), (1, 0.3), 0.2 + 0.3),  # a falls at once
+        ((1, 0.3), (-1, 0.2), -0.3 - 0.2),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_the_cross_product_orders_turns(form, a, b, by_hand):
+    found = sooner(alike(*a, form=form), alike(*b, form=form))
+    assert found.value == pytest.approx(by_hand, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        ((-1, 0.2), (0, 0.1), "neither curve rises at first"),
+        # It falls at once and the other never does, or falls and then rises: their cross products
+        # are 0.2 - 0.5 and -0.1 + 0.2, of either sign.
+        ((-1, 0.2), (1, -0.5), "not both turn"),
+        ((-1, -0.1), (1, 0.2), "not both turn"),
+    ],
+)
+def test_turns_that_have_no_order(a, b, reason):
+    for one, other in ((a, b), (b, a)):
+        found = sooner(alike(*one), alike(*other))
+        assert math.isnan(found.value)
+        assert reason in found.method
+    none = curve_fit(np.ones((2, 5, 2)), [0, 1], form="best-of-n")
+    for compare in (sooner, higher):
+        assert "fewer than two distances" in compare(none, alike(1, 1)).method
+        assert "fewer than two distances" in compare(alike(1, 1), none).method
+
+
+def test_heights_are_compared_up_to_where_both_went():
+    """R = 2d - d^2 reaches 1 at 1; 2d reaches 5 at 2.5, and 2 at 1, where the first one ends."""
+    short = D * 0.4
+    found = higher(alike(2, 0), alike(2, 1, d=short))
+    assert found.value == pytest.approx(2 - 1)
+    assert "up to d = 1" in found.method
+    assert alike(2, 0).top_gain.value == pytest.approx(5)
+
+
+def test_a_curve_that_does_not_rise_is_no_higher_than_0_and_not_surely_so():
+    """alpha of its posts is -1 +- 1, beta 0: at the end, 2.5, the gain is -2.5 +- 2.5."""
+    posts = [gain_curve("best-of-n", D, -1 + (-1) ** p, 0) for p in range(6)]
+    falls = curve_fit([posts, posts], D, form="best-of-n")
+    rising = [gain_curve("best-of-n", D, 2, 1)] * 6
+    found = higher(curve_fit([rising, rising], D, form="best-of-n"), falls)
+    assert found.value == pytest.approx(1 - 0)
+    assert found.se == pytest.approx(2.5 * math.sqrt(1 / 5))  # SD sqrt(6/5), over sqrt(6) posts
+    assert "the second does not rise: 0, with the error at the end" in found.method
+    assert falls.top_gain.se == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_errors_of_comparisons_are_those_of_leaving_posts_out(form, rng):
+    P = 200
+    noise = rng.normal(0, 0.5, (2, 1, P, len(D))) + rng.normal(0, 0.5, (1, 1, P, 1))
+    gains = [gain_curve(form, D, *c) + n for c, n in zip(((2, 1), (1.5, 0.4)), noise, strict=True)]
+
+    def fits(keep):
+        return [curve_fit(gain[:, keep], D, form=form) for gain in gains]
+
+    for compare in (sooner, higher):
+        whole = compare(*fits(np.arange(P)))
+        without = np.array([
+            compare(*fits(np.delete(np.arange(P), p))).value for p in range(P)
+        ])  # fmt: skip
+        pseudo = P * whole.value - (P - 1) * without
+        assert whole.se == pytest.approx(crossed_statistic(pseudo[None]).se, rel=0.02)
 
 
 def test_gains_are_taken_from_distance_zero():
@@ -212,8 +303,9 @@ def test_wrong_inputs_are_refused():
     fit = curve_fit(gain, [0, 1, 2], form="ppo")
     with pytest.raises(StatisticsError, match="the fits are of ppo and best-of-n"):
         curve_difference(fit, curve_fit(gain, [0, 1, 2], form="best-of-n"))
-    with pytest.raises(StatisticsError, match=r"rest on \(2, 5\) and \(2, 4\) seeds x posts"):
-        curve_difference(fit, curve_fit(gain[:, 1:], [0, 1, 2], form="ppo"))
+    for compare in (curve_difference, sooner, higher):
+        with pytest.raises(StatisticsError, match=r"rest on \(2, 5\) and \(2, 4\) seeds x posts"):
+            compare(fit, curve_fit(gain[:, 1:], [0, 1, 2], form="ppo"))
 
 
 @pytest.mark.slow
