@@ -11,7 +11,7 @@ reproduce: setup  ## the whole paper on the simulated world, trained and judged:
 	$(BIN)/evalsuite reproduce --config configs/reproduce/world.yaml --out runs/reproduce-world
 
 reproduce-full: setup  ## the same with every grid and three seeds, under two hours: reports/world-full
-	$(BIN)/evalsuite reproduce --config configs/reproduce/world-full.yaml --out runs/world-full
+	$(BIN)/evalsuite reproduce --config configs/reproduce/world-full.yaml --out runs/reproduce-world-full
 
 labels: setup  ## every figure that human labels decide, on simulated labels: half a minute
 	$(BIN)/evalsuite analyze all --out reports

@@ -42,7 +42,7 @@ _SCORED = {"text": TEXT, "tokens": NUMBER, "chars": NUMBER, "gold": NUMBER}
 COLUMNS: dict[str, dict[str, str]] = {
     "models": {
         "model": TEXT, "kind": TEXT, **_MADE, "round": NUMBER, "labels": NUMBER, "member": NUMBER,
-        "parent": TEXT, **_TUNED, "updates": NUMBER, "seconds": NUMBER,
+        "parent": TEXT, **_TUNED, "updates": NUMBER,
     },
     "objectives": {
         "objective": TEXT, "label": TEXT, "kind": TEXT, "size": TEXT, "parameters": NUMBER,
@@ -92,8 +92,9 @@ policies
 summaries
     preferred: 1 where the gold of the summary is above that of the post's reference, .5 where
     equal. expected: share of labelers who would prefer it to the reference, in expectation (NaN
-    where unknown). reward, reward_reference: of the policy's own objective. kl_nats: log-prob of
-    the summary by the policy less by the policy it was trained from (k1), nats, at its temperature.
+    where unknown). reward, reward_reference: of the policy's own objective; of a supervised policy
+    that of the main reward model of its size. kl_nats: log-prob of the summary by the policy less
+    by the policy it was trained from (k1), nats, at its temperature.
 pool
     and a column `proxy:OBJECTIVE` for each objective that scored it.
 trajectory

@@ -10,6 +10,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from evalsuite.pipeline.estimates import Estimates
+    from evalsuite.pipeline.settings import ReproduceSettings
     from evalsuite.pipeline.steps import Plan
 
 FOLDER = Path("configs") / "reproduce"
@@ -26,7 +27,7 @@ def reproduce(
     ] = "world",
     out: Annotated[
         Optional[Path],  # noqa: UP045 - typer reads this form
-        typer.Option("--out", "-o", help="Folder of the run; by default runs/NAME."),
+        typer.Option("--out", "-o", help="Folder of the run; by default runs/reproduce-NAME."),
     ] = None,
     only: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -117,15 +118,20 @@ def reproduce(
     from evalsuite.pipeline.settings import read_settings
 
     file = find_config(config)
-    folder = out or Path("runs") / file.stem
-    plan = make_plan(read_settings(file, set_ or [])).select(only or [], from_)
+    folder = out or Path("runs") / f"reproduce-{file.stem}"
+    if not dry_run and (device or gpus > 1 or steps):
+        raise ConfigError("--device, --gpus and --steps go with --dry-run; allowed together")
+    if dry_run and redo:
+        raise ConfigError("--redo removes and makes; allowed without --dry-run")
+    settings = read_settings(file, set_ or [])
+    plan = make_plan(settings).select(only or [], from_)
     if gpus < 1:
         raise ConfigError(f"--gpus {gpus}; allowed 1 or more")
     gpu = launch.device_called(device) if device else None
     if jobs is None:
         jobs = 1 if gpu else default_jobs()
     if not dry_run:
-        raise SystemExit(_run(plan, folder, jobs, redo or []))
+        raise SystemExit(_run(plan, settings, folder, jobs, redo or []))
     from evalsuite.pipeline import dry_run as paper
     from evalsuite.pipeline.estimates import Estimates
 
@@ -171,8 +177,9 @@ def _estimates(plan: Plan, folder: Path, jobs: int) -> Estimates:
     return found
 
 
-def _run(plan: Plan, folder: Path, jobs: int, redo: list[str]) -> int:
+def _run(plan: Plan, settings: ReproduceSettings, folder: Path, jobs: int, redo: list[str]) -> int:
     from evalsuite.pipeline.display import clock
+    from evalsuite.pipeline.drawing import publish
     from evalsuite.pipeline.runner import run
 
     outcome = run(
@@ -186,8 +193,6 @@ def _run(plan: Plan, folder: Path, jobs: int, redo: list[str]) -> int:
     made = f"{len(outcome.made)} steps made in {clock(outcome.seconds)}"
     idle = not outcome.made and outcome.code == 0
     console.print(f"{folder}: {'nothing was left to do' if idle else made}", markup=False)
-    for step in plan:
-        if step.stage == "page" and outcome.code == 0 and step.name in plan.chosen:
-            for output in step.outputs:
-                typer.echo(folder / output)
+    if outcome.code == 0 and "page" in plan.chosen:
+        typer.echo(publish(settings, folder))
     return outcome.code

@@ -34,6 +34,12 @@ def _label(step: Step, folder: Path, report: Report) -> Numbers:
     return make_labels(below(step.settings, folder), folder)
 
 
+def _labels_on_file(step: Step, folder: Path, report: Report) -> Numbers:
+    from evalsuite.pipeline.making import make_labels_on_file
+
+    return make_labels_on_file(below(step.settings, folder), folder)
+
+
 def _test_pairs(step: Step, folder: Path, report: Report) -> Numbers:
     from evalsuite.pipeline.making import make_test_pairs
 
@@ -85,6 +91,7 @@ ACTIONS: dict[str, Callable[[Step, Path, Report], Numbers]] = {
     "sample": _model("run_sample"),
     "best_of": _model("run_best_of"),
     "label": _label,
+    "labels_on_file": _labels_on_file,
     "test_pairs": _test_pairs,
     "rm": _model("run_rm"),
     "ppo": _model("run_ppo"),

@@ -101,12 +101,13 @@ def run_analyses(
     overrides: Sequence[str] = (),
     seed: int = 0,
     title: str = "What the human labels say",
+    page: bool = True,
     say: Say = lambda line: None,
 ) -> Run:
     """Run the named analyses (or those of a group that the data allows) and write the page.
 
     names: of analyses, or one of the groups of `GROUPS`. overrides: "key=value" for every analysis
-    that has the key, "analysis.key=value" for one.
+    that has the key, "analysis.key=value" for one. page: whether to join them on a page.
     Raises EvalsuiteError when a single named analysis is not allowed by the data.
     """
     every = len(names) == 1 and names[0] in GROUPS
@@ -179,9 +180,10 @@ def run_analyses(
     if not run.written:
         target, reason = next(iter(run.skipped.items()))
         raise EvalsuiteError(f"{target}: {reason}")
-    start = time.perf_counter()
-    run.page = build_page(out, title=title, skipped=run.skipped, order=analyses.NAMES)
-    run.seconds["page"] = time.perf_counter() - start
+    if page:
+        start = time.perf_counter()
+        run.page = build_page(out, title=title, skipped=run.skipped, order=analyses.NAMES)
+        run.seconds["page"] = time.perf_counter() - start
     return run
 
 

@@ -1,7 +1,7 @@
 """The last steps: every analysis that labels and experiment allow, and the pages.
 
-Figures are drawn below the run's folder, in `report/`; `bind` also copies them to where the
-settings want them. Proof: tests/pipeline/test_tiny_world.py.
+Figures are drawn below the run's folder, in `report/`; `publish` copies them to where the settings
+want them. Proof: tests/pipeline/test_tiny_world.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from evalsuite import experiment
 from evalsuite.datasets import load
 from evalsuite.pipeline.analyze import run_analyses
 from evalsuite.pipeline.reading import read_posts
+from evalsuite.pipeline.settings import ReproduceSettings
 from evalsuite.report.browser import build_browser
 from evalsuite.report.companion import COMPANION
 from evalsuite.report.page import build_page
@@ -36,24 +37,21 @@ def draw(settings: Mapping[str, Any], folder: Path, out: str) -> dict[str, Any]:
         load([str(path) for path in paths]), experiment=experiment.read(folder / "tables"),
         scores=pd.read_parquet(folder / "scores" / "agreement.parquet"),
     )  # fmt: skip
-    run = run_analyses(
-        [settings["group"]], tables, folder / "report", title=settings["title"], say=print
-    )
-    told = {"drawn": run.readings, "left out": run.skipped, "seconds": run.seconds}
+    place = folder / "report"
+    told_before = folder / out
+    if told_before.is_file():  # what is no longer drawn shall not stand on the page
+        for name in json.loads(told_before.read_text("utf-8"))["drawn"]:
+            shutil.rmtree(place / name, ignore_errors=True)
+    run = run_analyses([settings["group"]], tables, place, page=False, say=print)
+    told = {"drawn": run.readings, "left out": run.skipped}
     text = json.dumps(told, indent=2) + "\n"
     write_atomically(folder / out, lambda path: path.write_text(text, encoding="utf-8"))
     return {"figures": len(run.written), "left out": len(run.skipped)}
 
 
 def bind(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The companion page and the browser of samples; a copy where the settings want it.
-
-    The copy of a run on real posts leaves the browser out: it holds the posts themselves.
-    """
+    """The companion page and the browser of samples."""
     place = folder / "report"
-    skipped: dict[str, str] = {}
-    for group in ("labels", "checkpoints"):
-        skipped |= json.loads((place / f"{group}.json").read_text("utf-8"))["left out"]
     found = experiment.read(folder / "tables")
     posts = [
         {
@@ -64,10 +62,31 @@ def bind(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         for id_, post in file.posts.items()
     ]  # fmt: skip
     build_browser(place / "samples.html", found, pd.DataFrame(posts), title=settings["title"])
-    build_page(place, title=settings["title"], skipped=skipped, companion=COMPANION)
-    if settings["report"]:
-        private = () if settings["simulated"] else ("samples.html",)
-        shutil.copytree(
-            place, settings["report"], dirs_exist_ok=True, ignore=shutil.ignore_patterns(*private)
-        )
-    return {"posts": len(posts), "page": str(place / "index.html")}
+    _page(place, settings["title"])
+    return {"posts": len(posts)}
+
+
+def _page(place: Path, title: str) -> None:
+    skipped: dict[str, str] = {}
+    for group in ("labels", "checkpoints"):
+        skipped |= json.loads((place / f"{group}.json").read_text("utf-8"))["left out"]
+    build_page(place, title=title, skipped=skipped, companion=COMPANION)
+
+
+def publish(settings: ReproduceSettings, folder: Path) -> Path:
+    """Copy a finished run's figures and pages to where its settings want them; the page.
+
+    Figures of an earlier run go first. The copy of a run on real posts has no browser of samples:
+    that holds the posts themselves.
+    """
+    place = folder / "report"
+    if not settings.report:
+        return place / "index.html"
+    wanted = Path(settings.report)
+    for record in wanted.glob("*/provenance.json"):
+        shutil.rmtree(record.parent)
+    private = () if settings.simulated else ("samples.html",)
+    shutil.copytree(place, wanted, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*private))
+    if private:
+        _page(wanted, settings.title)
+    return wanted / "index.html"

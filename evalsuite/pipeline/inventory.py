@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalsuite.pipeline.names import Names, is_main, policy_name, ppo_name, short
+from evalsuite.pipeline.names import Names, is_main, policy_name, ppo_name, round_policy, short
 from evalsuite.pipeline.settings import Optimised, ReproduceSettings
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report.looks import policy_style
@@ -63,7 +63,7 @@ class Inventory:
         return pd.DataFrame(rows)
 
     def _run(self, kind: str, name: str) -> Row:
-        """Updates and labels that a finished run had; its seconds are in the step's record."""
+        """Updates that a finished run had."""
         metrics = pd.read_json(self.folder / kind / name / "metrics.jsonl", lines=True)
         return {"updates": int(metrics["step"].max())}
 
@@ -71,9 +71,10 @@ class Inventory:
         """What is known of each reward model of a seed, by name."""
         size = self.settings.first_size
         found = {}
-        for objective, of, labels, member in self.names.grid():
-            found[self.names.rm(objective, seed, member)] = {
-                "size": of, "seed": seed, "labels": labels, "member": member,
+        for objective, of, _, member in self.names.grid():
+            model = self.names.rm(objective, seed, member)
+            found[model] = {
+                "size": of, "seed": seed, "labels": self._labels_of(model), "member": member,
                 "objective": objective, "parent": f"sft-{of}-s{seed}", "round": math.nan,
             }  # fmt: skip
         for number in range(1, self.settings.rounds.count + 1):
@@ -85,9 +86,10 @@ class Inventory:
         return found
 
     def _labels_of(self, model: str) -> int:
-        """Pairs that a reward model was trained on, from its log."""
+        """Pairs that a reward model was trained on, from its log: what its limit left."""
         metrics = pd.read_json(self.folder / "rm" / model / "metrics.jsonl", lines=True)
-        return int(metrics["pairs"].sum())
+        epochs = float(self.settings.rm.get("epochs", 1.0))
+        return round(float(metrics["pairs"].sum()) / max(epochs, 1.0))
 
     def ppo_runs(self, seed: int) -> list[tuple[str, Optimised, float]]:
         """Name, settings and KL coefficient of each PPO run of a seed."""
@@ -166,7 +168,7 @@ class Inventory:
                 add(f"sup_{size}_bo{n}_{short(objective)}", "best-of-n", size, best_of_n=n,
                     temperature=settings.pool.temperature, objective=objective)  # fmt: skip
         for number in range(1, settings.rounds.count + 1):
-            add(f"sup_{settings.first_size}_ppo_rm{number}_t{first:g}", "human feedback",
+            add(round_policy(settings.first_size, number, first), "human feedback",
                 settings.first_size, temperature=first, objective=f"rm{number}", round=number,
                 kl_coef=settings.rounds.kl_coef, value_network="separate")  # fmt: skip
         for row in rows:

@@ -18,7 +18,8 @@ import pandas as pd
 from evalsuite.datasets import load
 from evalsuite.errors import ConfigError, DataError
 from evalsuite.judges.judge import Answer, Judge, Question
-from evalsuite.pipeline.reading import PostFile, read_posts
+from evalsuite.judges.pairs import posts_of
+from evalsuite.pipeline.reading import PostFile, device, given, read_posts
 from evalsuite.records import REFERENCE_POLICY, Post, content_id
 from evalsuite.simulation import Crowd, World
 from evalsuite.simulation.files import post_lines
@@ -76,11 +77,10 @@ def _shuffled(files: Sequence[str]) -> list[bytes]:
     references = dict(zip(of_people["post_id"], of_people["text"], strict=True))
     rows = []
     for row in tables.posts.itertuples():
-        if row.post_id in references and isinstance(row.text, str):
+        if row.post_id in references and given(row.text):
             line = {
-                "id": row.source_id if isinstance(row.source_id, str) else row.post_id,
-                "subreddit": row.section if isinstance(row.section, str) else None,
-                "title": row.title if isinstance(row.title, str) else None, "post": row.text,
+                "id": given(row.source_id) or row.post_id,
+                "subreddit": given(row.section), "title": given(row.title), "post": row.text,
                 "reference_summary": references[row.post_id], "domain": row.domain,
             }  # fmt: skip
             rows.append((content_id("part", row.post_id), line))
@@ -91,8 +91,11 @@ def _shuffled(files: Sequence[str]) -> list[bytes]:
 # -- judges ----------------------------------------------------------------------------------
 
 
-def judge_of(settings: Mapping[str, Any], *, seed: int, time: float = 0.0) -> Judge:
-    """Who answers for labels: the world's labelers, or Bradley-Terry draws of the gold model."""
+def judge_of(settings: Mapping[str, Any], *, seed: int, what: str, time: float = 0.0) -> Judge:
+    """Who answers for labels: the world's labelers, or Bradley-Terry draws of the gold model.
+
+    what: names the batch, so that each has its own draws.
+    """
     if "world_seed" in settings:
         from evalsuite.judges.simulated import CrowdJudge
 
@@ -102,8 +105,9 @@ def judge_of(settings: Mapping[str, Any], *, seed: int, time: float = 0.0) -> Ju
     from evalsuite.judges.gold import RewardJudge
     from evalsuite.models.rewards import ModelReward
 
-    rng = np.random.default_rng([seed, 7])
-    return RewardJudge(ModelReward.load(settings["gold"]), temperature=1.0, rng=rng)
+    rng = np.random.default_rng([seed, 7, *what.encode()])
+    reward = ModelReward.load(settings["gold"], device=device())
+    return RewardJudge(reward, temperature=1.0, rng=rng)
 
 
 def truth_of(settings: Mapping[str, Any]) -> Judge:
@@ -115,7 +119,7 @@ def truth_of(settings: Mapping[str, Any]) -> Judge:
     from evalsuite.judges.gold import RewardJudge
     from evalsuite.models.rewards import ModelReward
 
-    return RewardJudge(ModelReward.load(settings["gold"]))
+    return RewardJudge(ModelReward.load(settings["gold"], device=device()))
 
 
 # -- pairs -----------------------------------------------------------------------------------
@@ -188,7 +192,7 @@ def make_labels(settings: Mapping[str, Any], folder: Path) -> Numbers:
         known = {question.id for question in asked} | {_swapped(q).id for q in asked}
         more = draw_pairs(mine, file, drift["pairs"], 1.0, rng)
         asked += [question for question in more if question.id not in known]
-    judge = judge_of(settings, seed=seed, time=settings.get("time", 0.0))
+    judge = judge_of(settings, seed=seed, what=batch, time=settings.get("time", 0.0))
     lines, ties = [], 0
     for question, answer in zip(asked, judge(asked), strict=True):
         if answer.choice in (0.0, 1.0):
@@ -199,6 +203,42 @@ def make_labels(settings: Mapping[str, Any], folder: Path) -> Numbers:
     out = folder / "labels" / f"{name}{'-' if name else ''}s{seed}.jsonl"
     _write_lines(out, lines)
     return {"comparisons": len(lines), "ties": ties}
+
+
+def make_labels_on_file(settings: Mapping[str, Any], folder: Path) -> Numbers:
+    """Comparisons of the user's files in the release's format, less those of posts kept out.
+
+    With `halves`, posts go by their hash to the gold model's file or to that of reward models.
+    """
+    tables = load(settings["files"])
+    kept_out = {id_ for path in settings["without"] for id_ in read_posts(path).posts}
+    posts = posts_of(tables)
+    rows = tables.sides(["text"])
+    names = ("gold", "files") if settings["halves"] else ("gold",)
+    lines: dict[str, list[bytes]] = {name: [] for name in names}
+    left_out = {"of posts that are judged on": 0, "ties, or without post or text": 0}
+    columns = ("post_id", "left_text", "right_text", "left_policy", "right_policy", "choice")
+    for at, (post_id, left, right, one, other, choice) in enumerate(
+        rows[list(columns)].itertuples(index=False)
+    ):
+        if post_id in kept_out:
+            left_out["of posts that are judged on"] += 1
+        elif post_id not in posts or not given(left) or not given(right) or choice not in (0, 1):
+            left_out["ties, or without post or text"] += 1
+        else:
+            post, row = posts[post_id], rows.iloc[at]
+            strength = None if pd.isna(row["strength"]) else int(row["strength"])
+            answer = Answer(float(choice), strength, given(row["labeler"]) or "labeler")
+            half = int(content_id("half", post_id), 16) % len(names)
+            lines[names[half]].append(
+                label_line(
+                    Question(post, left, right, one, other), answer,
+                    given(row["batch"]) or "files", given(row["split"]) or split_of(post),
+                )
+            )  # fmt: skip
+    for name, found in lines.items():
+        _write_lines(folder / "labels" / f"{name}.jsonl", found)
+    return {name: len(found) for name, found in lines.items()} | left_out
 
 
 def make_test_pairs(settings: Mapping[str, Any], folder: Path) -> Numbers:
@@ -221,7 +261,7 @@ def make_test_pairs(settings: Mapping[str, Any], folder: Path) -> Numbers:
         ],
         "better": [answer.choice for answer in truth_of(settings)(asked)],
     })  # fmt: skip
-    judge = judge_of(settings, seed=seed)
+    judge = judge_of(settings, seed=seed, what="test")
     for again in range(settings["answers"]):
         answers = judge([question._replace(again=again) for question in asked])
         rows[f"answer{again}"] = [answer.choice for answer in answers]
@@ -240,7 +280,7 @@ def make_evaluation_labels(settings: Mapping[str, Any], folder: Path) -> Numbers
     out = folder / "labels" / "evaluation"
     files = [read_posts(path) for path in (settings["posts"], settings["news"]) if path]
     seed = settings["seed"]
-    judge, lines, ratings = judge_of(settings, seed=seed), [], []
+    judge, lines, ratings = judge_of(settings, seed=seed, what="evaluation"), [], []
     for path in settings["judged"]:
         rows = pd.read_parquet(path)
         for file in files:
@@ -340,8 +380,12 @@ def split_of(post: Post) -> str:
 
 
 def label_line(question: Question, answer: Answer, batch: str, split: str) -> bytes:
-    """An answer in the release's format. A strength nobody stated is the weakest."""
+    """An answer in the release's format. A strength nobody stated is the weakest.
+
+    Who is no crowd and is asked again counts as another labeler, or the label would be a repeat.
+    """
     strength = answer.strength or 1
+    again = f"-{question.again}" if question.again and answer.strength is None else ""
     return orjson.dumps(
         {
             "info": _info(question.post), "split": split,
@@ -352,7 +396,7 @@ def label_line(question: Question, answer: Answer, batch: str, split: str) -> by
                     (question.left, question.left_policy), (question.right, question.right_policy)
                 )
             ],
-            "choice": int(answer.choice), "worker": answer.labeler, "batch": batch,
+            "choice": int(answer.choice), "worker": answer.labeler + again, "batch": batch,
             "extra": {"confidence": 5 + strength if answer.choice else 5 - strength},
         },
         option=orjson.OPT_APPEND_NEWLINE,

@@ -20,8 +20,8 @@ from evalsuite.config import from_values
 from evalsuite.experiment import Experiment
 from evalsuite.metrics import rouge
 from evalsuite.pipeline.inventory import Inventory, round_of
-from evalsuite.pipeline.names import policy_name, short
-from evalsuite.pipeline.reading import PostFile, read_posts
+from evalsuite.pipeline.names import policy_name, round_policy, short
+from evalsuite.pipeline.reading import PostFile, device, read_posts
 from evalsuite.pipeline.settings import Optimised, ReproduceSettings
 from evalsuite.records import REFERENCE_POLICY, Post
 from evalsuite.simulation import Crowd, World
@@ -37,6 +37,7 @@ UNCERTAINTY = 0.5
 def make_tables(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Every table of the experiment, into `tables/`."""
     made = Assembly(from_values(ReproduceSettings, settings["settings"], "settings"), folder)
+    made.judged = settings["judged"]
     tables = {
         "models": made.models(), "objectives": made.objectives(), "policies": made.policies(),
         "summaries": made.summaries(), "pool": made.pool(), "trajectory": made.trajectory(),
@@ -64,6 +65,7 @@ class Assembly(Inventory):
         found = self.gold([(self.every[id_], text) for id_, text in self.references.items()])
         self.reference_gold = dict(zip(self.references, found.tolist(), strict=True))
         self._pools: dict[int, pd.DataFrame] = {}
+        self.judged: list[str] = []
 
     def _gold(self) -> Gold:
         if self.settings.simulated:
@@ -74,7 +76,7 @@ class Assembly(Inventory):
         from evalsuite.models.rewards import ModelReward, RewardRequest
 
         self.world = None
-        reward = ModelReward.load(self.folder / "gold" / "model" / "model")
+        reward = ModelReward.load(self.folder / "gold" / "model" / "model", device=device())
         return lambda texts: reward([RewardRequest(post, text) for post, text in texts])
 
     # -- what was written ------------------------------------------------------------------
@@ -105,8 +107,10 @@ class Assembly(Inventory):
         """A row an evaluated summary; best-of-N policies and the references too."""
         parts = []
         for seed in self.seeds:
-            for path in sorted((self.folder / "judged").glob(f"*-s{seed}.parquet")):
-                rows = pd.read_parquet(path)
+            for name in self.judged:
+                if not name.endswith(f"-s{seed}"):
+                    continue
+                rows = pd.read_parquet(self.folder / f"{name}.parquet")
                 rows = rows[rows["sample"] == 0].rename(columns={"length": "tokens"})
                 parts.append(rows.assign(seed=seed))
             parts += self._best_of_n(seed)
@@ -195,9 +199,9 @@ class Assembly(Inventory):
             for model, run, kl_coef in self.ppo_runs(seed):
                 place = self.folder / "ppo" / model
                 metrics = pd.read_json(place / "metrics.jsonl", lines=True).set_index("step")
-                rows = pd.read_json(place / "samples.jsonl", lines=True, dtype={"summary": str})
-                if not len(rows):
+                if not (place / "samples.jsonl").is_file():  # never evaluated on its way
                     continue
+                rows = pd.read_json(place / "samples.jsonl", lines=True, dtype={"summary": str})
                 after = rows["step"] - 1  # a row is of the policy before its update
                 # The KL logged with an update is of the policy before it, too; that of the final
                 # policy was measured when it was judged.
@@ -221,10 +225,11 @@ class Assembly(Inventory):
     def _judged_by(self, run: Optimised, kl_coef: float, seed: int) -> pd.DataFrame:
         """The judged summaries of a PPO run at the first temperature."""
         first = self.settings.evaluation.temperatures[0]
-        policy = (
-            f"sup_{run.size}_ppo_{run.objective}_t{first:g}" if round_of(run.objective) > 0
-            else policy_name(run.size, run.objective, kl_coef, run.value_network == "shared", first)
-        )  # fmt: skip
+        if (number := round_of(run.objective)) > 0:
+            policy = round_policy(run.size, int(number), first)
+        else:
+            shared = run.value_network == "shared"
+            policy = policy_name(run.size, run.objective, kl_coef, shared, first)
         return pd.read_parquet(self.folder / "judged" / f"{policy}-s{seed}.parquet")
 
     def training(self) -> pd.DataFrame:

@@ -6,13 +6,13 @@ Proof: tests/pipeline/test_tiny_world.py runs each of them for real.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from evalsuite.config import from_values
 from evalsuite.models.checkpoints import check_context, load_policy
@@ -29,7 +29,7 @@ from evalsuite.models.parquet import (
 from evalsuite.models.prompts import Prompter
 from evalsuite.models.rewards import ModelReward, Reward, RewardRequest, parse_reward
 from evalsuite.models.scoring import completion_logprobs
-from evalsuite.pipeline.reading import PostFile, read_posts
+from evalsuite.pipeline.reading import PostFile, device, read_posts
 from evalsuite.records import Post
 from evalsuite.tables import write_atomically, write_parquet
 from trainers.ppo import train_ppo
@@ -96,7 +96,7 @@ class Sampler:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.loaded = load_policy(settings["model"])
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device()
         self.model = self.loaded.model.to(self.device)
         examples: list[tuple[Post, str]] = []
         if settings.get("examples_from"):
@@ -124,7 +124,12 @@ class Sampler:
         self, out: Path, posts: Mapping[str, Post], settings: Mapping[str, Any], k: int,
         report: Report,
     ) -> pd.DataFrame:  # fmt: skip
-        """K samples of each post into a file that a broken run goes on with; the rows."""
+        """K samples of each post into a file that a broken run goes on with; the rows.
+
+        A file that is there is whole, and of this very step: the step's record sees to that.
+        """
+        if out.is_file():
+            return pd.read_parquet(out)
         jobs = [Job(id_, post, self.of(post).prompt(post)) for id_, post in posts.items()]
         identity = self.loaded.info.weights_sha256 or weights_sha256(self.loaded.path)
         sample_to_parquet(
@@ -150,13 +155,14 @@ def run_best_of(settings: Mapping[str, Any], folder: Path, out: str, report: Rep
     """Of N samples a post the one that a reward model likes best, in the columns of samples."""
     file = read_posts(settings["posts"])
     posts = _chosen(settings, file)
-    drawn = folder / f"{out}.drawn.parquet"
+    parts = folder / f"{out}.parts"
+    drawn = parts / "drawn.parquet"
     rows = Sampler(settings).to_file(drawn, posts, settings, settings["n"], report)
-    reward = parse_reward(settings["reward"])
+    reward = parse_reward(settings["reward"], device=device())
     rows["reward"] = _rewards(reward, rows, file)
     best = rows.loc[rows.groupby("post_id", sort=False)["reward"].idxmax()]
     write_parquet(best.reset_index(drop=True), folder / out)
-    drawn.unlink()
+    shutil.rmtree(parts)
     return {"samples": len(best), "reward": round(float(best["reward"].mean()), 4)}
 
 
@@ -178,11 +184,13 @@ def run_judge(settings: Mapping[str, Any], folder: Path, out: str, report: Repor
     post's reference.
     """
     sampler = Sampler(settings)
-    parts = []
+    parts = folder / f"{out}.parts"
+    found = []
     for number, path in enumerate(settings["posts"]):
         file = read_posts(path)
-        drawn = folder / f"{out}.{number}.parquet"
-        rows = sampler.to_file(drawn, file.posts, settings, settings["k"], report)
+        rows = sampler.to_file(
+            parts / f"{number}.parquet", file.posts, settings, settings["k"], report
+        )
         rows["kl_nats"] = _kl(rows, sampler, settings, file)
         rows["reward"] = rows["reward_reference"] = math.nan
         if settings["reward"]:
@@ -197,13 +205,12 @@ def run_judge(settings: Mapping[str, Any], folder: Path, out: str, report: Repor
             rows["reward_reference"] = rows["post_id"].map(known)
         rows["domain"] = [file.posts[id_].domain for id_ in rows["post_id"]]
         rows["length"] = rows["tokens"].str.len()
-        parts.append((drawn, rows.drop(columns=["tokens", "logprobs"])))
-    found = pd.concat([rows for _, rows in parts], ignore_index=True)
-    write_parquet(found, folder / out)
-    for drawn, _ in parts:
-        drawn.unlink()
-    kl = float(found["kl_nats"].mean())
-    told = {"summaries": len(found), "tokens": round(float(found["length"].mean()), 1)}
+        found.append(rows.drop(columns=["tokens", "logprobs"]))
+    judged = pd.concat(found, ignore_index=True)
+    write_parquet(judged, folder / out)
+    shutil.rmtree(parts)
+    kl = float(judged["kl_nats"].mean())
+    told = {"summaries": len(judged), "tokens": round(float(judged["length"].mean()), 1)}
     return told | ({"kl_nats": round(kl, 3)} if math.isfinite(kl) else {})
 
 
@@ -234,8 +241,7 @@ def run_score(settings: Mapping[str, Any], folder: Path, out: str, report: Repor
     pool.parquet has `reward` by summary_id, pairs.parquet `left`, `right` in the order of the
     pairs, probes.parquet the rows of the experiment's table of probes.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    reward = ModelReward.load(settings["model"], device=device)
+    reward = ModelReward.load(settings["model"], device=device())
     file = read_posts(settings["posts"])
     pool = pd.read_parquet(settings["pool"])
     items = [
@@ -245,7 +251,8 @@ def run_score(settings: Mapping[str, Any], folder: Path, out: str, report: Repor
         )
     ]
     place = folder / out
-    score_to_parquet(
+    if not (place / "pool.parquet").is_file():  # else of this step, and whole
+        score_to_parquet(
         place / "pool.parquet", reward_scorer(reward), items,
         identity=weights_sha256(folder_of(settings["model"])), run={}, progress=report,
     )  # fmt: skip
@@ -297,7 +304,7 @@ def run_agreement_scores(
     total = 2 * len(run.sizes)
     for number, size in enumerate(run.sizes):
         model = names.rm(names.main(size), seed)
-        reward = ModelReward.load(folder / "rm" / model / "model")
+        reward = ModelReward.load(folder / "rm" / model / "model", device=device())
         found[f"reward:{size} reward model"] = _rewards(reward, rows, file)
         report(2 * number + 1, total)
         policy = load_policy(str(folder / "sft" / f"sft-{size}-s{seed}" / "model"))
@@ -305,12 +312,13 @@ def run_agreement_scores(
             policy.tokenizer, policy.info.prompt_format or "tldr",
             max_prompt_tokens=run.max_prompt_tokens,
         )  # fmt: skip
+        network = policy.model.to(device())
         values = np.full(len(rows), math.nan)
         for post_id, group in rows.groupby("post_id", sort=False):
             post = file.posts[str(post_id)]
             completions = [prompter.completion(text) for text in group["text"]]
             scored = completion_logprobs(
-                policy.model, [Group(prompter.prompt(post), completions)], pad_id=prompter.pad_id
+                network, [Group(prompter.prompt(post), completions)], pad_id=prompter.pad_id
             )
             values[group.index.to_numpy()] = [np.sum(one, dtype=np.float64) for one in scored[0]]
         found[f"logprob:{size} supervised"] = values

@@ -79,6 +79,11 @@ def policy_name(size: str, objective: str, kl_coef: float, shared: bool, tempera
     return f"sup_{size}_ppo{value}_{short(objective)}_b{kl_coef:g}_t{temperature:g}"
 
 
+def round_policy(size: str, number: int, temperature: float) -> str:
+    """The name of what a round's PPO made."""
+    return f"sup_{size}_ppo_rm{number}_t{temperature:g}"
+
+
 def is_main(settings: ReproduceSettings, run: Optimised, kl_coef: float) -> bool:
     """Whether a PPO run is its size's policy of Fig. 1: the first on the main reward model."""
     mine = [

@@ -10,6 +10,7 @@ Proof: tests/pipeline/test_plan.py.
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any
 
 from evalsuite.errors import ConfigError
@@ -24,6 +25,7 @@ from evalsuite.pipeline.plan_judging import (
     zero_shot,
 )
 from evalsuite.pipeline.plan_models import (
+    TEST_SAMPLES,
     labels_of,
     ppo_policies,
     reward_models,
@@ -84,6 +86,7 @@ def _check(made: Draft) -> None:
                 f"policies: objective {run.objective!r} is made by nothing here; allowed "
                 f"{', '.join(sorted(known))}"
             )
+    _check_pairs(settings)
     if settings.simulated:
         wanted = {
             "train": settings.posts.train, "labelled": settings.posts.labelled,
@@ -97,6 +100,25 @@ def _check(made: Draft) -> None:
         last = (settings.first_seed + settings.seeds) * SPACING
         if last > EVALUATION:
             raise ConfigError(f"seeds go up to {last // SPACING}; allowed {EVALUATION // SPACING}")
+
+
+def _check_pairs(settings: ReproduceSettings) -> None:
+    """Refuse more pairs than samples can make, before anything is sampled."""
+    labels, rounds = settings.labels, settings.rounds
+    asked = {"test pairs": (labels.test_pairs, settings.posts.test, TEST_SAMPLES)}
+    if labels.judge != "files":
+        asked["pairs"] = (labels.pairs, settings.posts.labelled, labels.samples)
+    if rounds.count:
+        asked["pairs of a round"] = (rounds.pairs, rounds.posts, rounds.samples)
+    for what, (pairs, posts, samples) in asked.items():
+        share = labels.reference_share
+        of_samples, with_reference = posts * comb(samples, 2), posts * samples
+        if pairs * (1 - share) > of_samples or pairs * share > with_reference:
+            raise ConfigError(
+                f"{pairs} {what} of {samples} samples on {posts} posts, {share:.0%} with the "
+                f"reference; allowed up to {of_samples} of two samples and {with_reference} with "
+                "the reference, less where samples are the same"
+            )
 
 
 def common_posts(made: Draft) -> str:

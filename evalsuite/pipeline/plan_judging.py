@@ -6,7 +6,7 @@ from typing import Any
 
 from evalsuite.config import as_dict
 from evalsuite.pipeline.draft import Draft, judge_of
-from evalsuite.pipeline.names import is_main, policy_name, ppo_name
+from evalsuite.pipeline.names import is_main, policy_name, ppo_name, round_policy
 from evalsuite.pipeline.plan_models import gold_model
 from evalsuite.pipeline.settings import Optimised
 from evalsuite.pipeline.steps import Work
@@ -98,7 +98,7 @@ def judged_policies(
     for number in range(1, settings.rounds.count + 1):
         run = Optimised(size, f"rm{number}", (settings.rounds.kl_coef,))
         judge(
-            f"sup_{size}_ppo_rm{number}_t{first:g}", size,
+            round_policy(size, number, first), size,
             ppos[ppo_name(run, settings.rounds.kl_coef, seed)], first, False, parent=sft[size],
             reward=names.reward(f"rm{number}", seed), needs=(sft[size], rms[f"rm{number}-s{seed}"]),
         )  # fmt: skip
@@ -160,7 +160,7 @@ def figures_and_page(
     """What is said of every policy, the tables, the figures and the page."""
     settings = made.settings
     gold = gold_model(made)
-    whole = {"settings": as_dict(settings) | {"report": ""}}
+    whole = {"settings": as_dict(settings) | {"report": "", "title": ""}}
     votes = made.add(
         "labels/evaluation", "evaluation", "judgments of every policy against the references",
         "evaluation_labels",
@@ -178,7 +178,8 @@ def figures_and_page(
         ["scores/agreement.parquet"], made.costs.agreement(),
     )  # fmt: skip
     tables = made.add(
-        "tables", "tables", "what was trained, what it wrote, what that is worth", "tables", whole,
+        "tables", "tables", "what was trained, what it wrote, what that is worth", "tables",
+        whole | {"judged": judged},
         [*judged, *pools, *scored, *models, common, votes, *gold], ["tables"],
         Work("cpu", seconds=20),
     )  # fmt: skip
@@ -194,7 +195,7 @@ def figures_and_page(
     made.add(
         "page", "page", "the companion and the samples", "page",
         {
-            "title": settings.title, "report": settings.report, "simulated": settings.simulated,
+            "title": settings.title,
             "posts": [
                 f"data/{part}.jsonl" for part in ("evaluation", "news")
                 if part == "evaluation" or (settings.simulated and settings.posts.news)

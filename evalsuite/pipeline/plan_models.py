@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.pipeline.draft import Draft, judge_of
-from evalsuite.pipeline.names import ppo_name
+from evalsuite.pipeline.names import ppo_name, round_policy
 from evalsuite.pipeline.settings import Optimised
 from evalsuite.pipeline.steps import Work
+
+TEST_SAMPLES = 3
+"""Samples of each post that held-out pairs are made of."""
 
 
 def sft_policies(made: Draft, seed: int, posts: str) -> dict[str, str]:
@@ -28,11 +31,10 @@ def sft_policies(made: Draft, seed: int, posts: str) -> dict[str, str]:
 
 def _sampled(
     made: Draft, name: str, stage: str, model: str, policy: str, posts_file: str, k: int, seed: int,
-    inputs: list[str], stretch: tuple[int, int],
+    inputs: list[str], stretch: tuple[int, int], size: str,
 ) -> str:  # fmt: skip
     """K samples a post at the temperature of the labels, of a stretch of a file's posts."""
     settings = made.settings
-    size = policy.split("_")[1]
     return made.add(
         name, stage, f"{k} samples a post of {policy}", "sample",
         {
@@ -50,13 +52,14 @@ def labels_of(made: Draft, seed: int, posts: str, sft: str) -> dict[str, str]:
     settings = made.settings
     policy = f"sup_{settings.first_size}_t{settings.labels.temperature:g}"
     out = {}
-    sampled = {"test": (3, settings.posts.test)}
+    sampled = {"test": (TEST_SAMPLES, settings.posts.test)}
     if settings.labels.judge != "files":
         sampled["labelled"] = (settings.labels.samples, settings.posts.labelled)
     for part, (k, count) in sampled.items():
         out[part] = _sampled(
             made, f"samples/{part}-s{seed}", "samples", sft, policy,
             f"@/data/{part}-s{seed}.jsonl", k, seed, [sft, posts], (0, count),
+            settings.first_size,
         )  # fmt: skip
     judge = judge_of(settings)
     gold = gold_model(made)
@@ -85,6 +88,32 @@ def labels_of(made: Draft, seed: int, posts: str, sft: str) -> dict[str, str]:
     return out
 
 
+def labels_on_file(made: Draft) -> list[str]:
+    """Comparisons of `gold_files` without those of posts that anything is tested or judged on.
+
+    Where reward models are trained on files too, the posts are halved between them and the gold
+    model, or the two would be one.
+    """
+    settings = made.settings
+    if any(step.name == "labels/files" for step in made.steps):
+        return ["labels/files"]
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    kept_out = ["posts/evaluation", *(f"posts/s{seed}" for seed in seeds)]
+    parts = ["evaluation", *(f"test-s{seed}" for seed in seeds)]
+    halves = settings.labels.judge == "files"
+    made.add(
+        "labels/files", "labels", "comparisons on file, of posts that nothing is judged on",
+        "labels_on_file",
+        {
+            "files": list(settings.labels.gold_files), "halves": halves,
+            "without": [f"@/data/{part}.jsonl" for part in parts],
+        },
+        kept_out, ["labels/gold.jsonl", *(["labels/files.jsonl"] if halves else [])],
+        Work("cpu", seconds=10), files=settings.labels.gold_files,
+    )  # fmt: skip
+    return ["labels/files"]
+
+
 def gold_model(made: Draft) -> list[str]:
     """The gold model, made once, where the truth is not simulated."""
     settings = made.settings
@@ -95,14 +124,12 @@ def gold_model(made: Draft) -> list[str]:
     size = settings.labels.gold_size or list(settings.sizes)[-1]
     start = f"sft/sft-{size}-s{settings.first_seed}"
     config = made.trainer("rm", size, {
-        "model": f"@/{start}/model", "data": {"paths": list(settings.labels.gold_files)},
-        "seed": 10_000,
+        "model": f"@/{start}/model", "data": {"paths": ["@/labels/gold.jsonl"]}, "seed": 10_000,
     })  # fmt: skip
     made.add(
-        "gold/model", "gold", "the gold reward model, on the labels on file", "rm",
-        {"config": config}, [start], ["gold/model"],
+        "gold/model", "labels", "the gold reward model, on the labels on file", "rm",
+        {"config": config}, [start, *labels_on_file(made)], ["gold/model"],
         made.costs.rm(settings.sizes[size], config, settings.labels.pairs),
-        files=settings.labels.gold_files,
     )  # fmt: skip
     return ["gold/model"]
 
@@ -111,9 +138,11 @@ def reward_models(
     made: Draft, seed: int, posts: str, labels: dict[str, str], sft: dict[str, str]
 ) -> dict[str, str]:
     """Models of the grid by name."""
-    on_file = made.settings.labels.gold_files if made.settings.labels.judge == "files" else ()
-    paths = [*on_file] or [f"@/labels/s{seed}.jsonl", f"@/data/labelled-s{seed}.jsonl"]
-    needs = [labels["labels"], posts] if "labels" in labels else []
+    if made.settings.labels.judge == "files":
+        paths, needs = ["@/labels/files.jsonl"], labels_on_file(made)
+    else:
+        paths = [f"@/labels/s{seed}.jsonl", f"@/data/labelled-s{seed}.jsonl"]
+        needs = [labels["labels"], posts]
     out = {}
     for objective, size, count, member in made.names.grid():
         model = made.names.rm(objective, seed, member)
@@ -127,7 +156,7 @@ def reward_models(
         out[model] = made.add(
             f"rm/{model}", "reward-models", f"{size} reward model on {count:,} labels", "rm",
             {"config": config}, [*needs, sft[size]], [f"rm/{model}"],
-            made.costs.rm(made.settings.sizes[size], config, count), files=on_file,
+            made.costs.rm(made.settings.sizes[size], config, count),
         )  # fmt: skip
     return out
 
@@ -191,7 +220,7 @@ def rounds_of(made: Draft, seed: int, common: str, posts: str, sft: str) -> Loop
         for policy, model in sources.items():
             step = _sampled(
                 made, f"samples/round{number}-{policy}-s{seed}", "samples", model, policy, file,
-                rounds.samples, seed, [model, posts], stretch,
+                rounds.samples, seed, [model, posts], stretch, size,
             )  # fmt: skip
             sampled.append(step)
         if number > 1:
@@ -225,9 +254,9 @@ def rounds_of(made: Draft, seed: int, common: str, posts: str, sft: str) -> Loop
         loop.ppos[name] = _ppo_step(
             made, name, run, rounds.kl_coef, seed, [common, posts, sft, loop.rms[model]]
         )
-        sources[f"sup_{size}_ppo_rm{number}_t{temperature:g}"] = loop.ppos[name]
+        sources[round_policy(size, number, temperature)] = loop.ppos[name]
         if number > 1:  # the paper drops what newer policies replaced
-            sources.pop(f"sup_{size}_ppo_rm{number - 1}_t{temperature:g}")
+            sources.pop(round_policy(size, number - 1, temperature))
     return loop
 
 

@@ -32,15 +32,23 @@ def read_posts(path: str | Path) -> PostFile:
         if not isinstance(row.text, str) or not row.text:
             raise DataError("a post has no text", file=Path(path).name, allowed="posts with text")
         posts[str(row.post_id)] = Post(
-            row.text, _given(row.title), _given(row.section), _given(row.domain) or "tldr",
-            _given(row.source_id),
+            row.text, given(row.title), given(row.section), given(row.domain) or "tldr",
+            given(row.source_id),
         )  # fmt: skip
     of_people = tables.summaries[tables.summaries["policy"] == REFERENCE_POLICY]
     references = dict(zip(of_people["post_id"], of_people["text"], strict=True))
     return PostFile(posts, references, tables)
 
 
-def _given(value: object) -> str | None:
+def device() -> str:
+    """Where models of a step work: the GPU, where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def given(value: object) -> str | None:
+    """A text that says something, else None: a missing and an empty field are one."""
     return value if isinstance(value, str) and value else None
 
 

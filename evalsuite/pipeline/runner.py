@@ -89,9 +89,11 @@ def run(
         raise ConfigError(f"--jobs {jobs}; allowed 1 or more")
     lock = Lock(folder)
     try:
-        gone = ledger.undo(plan, folder, redo)
         found = ledger.statuses(plan, folder)
-        check(plan, found)
+        anew = plan.after([name for word in redo for name in plan.matching(word)])
+        check(plan, {**found, **{name: ledger.Status("to do") for name in anew}})
+        gone = ledger.undo(plan, folder, redo)  # only now that the rest is known to be allowed
+        found = ledger.statuses(plan, folder)
         todo = [s.name for s in plan if s.name in plan.chosen and found[s.name].condition != "done"]
         display = display or Display(len(todo))
         if gone:

@@ -7,6 +7,7 @@ Proof: tests/pipeline/test_settings.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,6 +196,9 @@ class ReproduceSettings:
         if not self.sizes:
             raise ConfigError("sizes is empty; allowed a word for a size: a base model")
         words = list(self.sizes)
+        for word in words:
+            if not re.fullmatch(r"[A-Za-z0-9.]+", word):
+                raise ConfigError(f"sizes: {word!r}; allowed letters, digits and points")
         for where, named in (
             ("reward_models.sizes", self.reward_models.sizes),
             ("policies.size", tuple(one.size for one in self.policies)),
@@ -208,6 +212,7 @@ class ReproduceSettings:
         for name, least in (("seeds", 1), ("first_seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed {least} or more")
+        self._check_numbers()
         amounts = self.reward_models.amounts
         if not amounts or list(amounts) != sorted(set(amounts)):
             raise ConfigError(
@@ -219,6 +224,35 @@ class ReproduceSettings:
             )
         if self.labels.judge != "simulated" and not self.labels.gold_files:
             raise ConfigError("labels.gold_files is empty; allowed files of comparisons")
+
+    def _check_numbers(self) -> None:
+        """Refuse settings that do not fit together."""
+        pool, asked, grid = self.pool, self.evaluation, self.reward_models
+        if grid.sizes and self.first_size not in grid.sizes:
+            raise ConfigError(
+                f"reward_models.sizes is {list(grid.sizes)}; allowed with {self.first_size} in it"
+            )
+        if grid.members < 1:
+            raise ConfigError(f"reward_models.members is {grid.members}; allowed 1 or more")
+        if not asked.temperatures:
+            raise ConfigError("evaluation.temperatures is empty; allowed one or more")
+        if any(not 1 < n <= pool.samples for n in pool.shown):
+            raise ConfigError(
+                f"pool.shown is {list(pool.shown)}; allowed 2 to pool.samples, {pool.samples}"
+            )
+        if not 0 < pool.posts <= self.posts.evaluation:
+            raise ConfigError(
+                f"pool.posts is {pool.posts}; allowed 1 to posts.evaluation, "
+                f"{self.posts.evaluation}"
+            )
+        # One temperature for rollouts, their KL, best-of-N and the policies compared with them.
+        first = asked.temperatures[0]
+        rollout = self.ppo.get("temperature", 0.7)
+        if not first == pool.temperature == rollout > 0:
+            raise ConfigError(
+                f"ppo.temperature is {rollout:g}, pool.temperature {pool.temperature:g}, the first "
+                f"of evaluation.temperatures {first:g}; allowed one temperature above 0 for all"
+            )
 
     @property
     def first_size(self) -> str:

@@ -170,6 +170,26 @@ def test_a_line_of_the_release() -> None:
     }  # fmt: skip
 
 
+def test_labels_on_file_without_posts_that_are_judged_on(run: Path) -> None:
+    labels(run)
+    source = run / "labels" / "s0.jsonl"
+    told = {
+        "files": [str(source)], "halves": True, "without": [str(run / "data" / "two.jsonl")],
+    }  # fmt: skip
+    first_two = (run / "data" / "labelled-s0.jsonl").read_text().splitlines(keepends=True)[:2]
+    (run / "data" / "two.jsonl").write_text("".join(first_two))
+    made = making.make_labels_on_file(told, run)
+    before = load([str(source)]).comparisons
+    kept_out = set(read_posts(run / "data" / "two.jsonl").posts)
+    assert made["of posts that are judged on"] == before["post_id"].isin(kept_out).sum()
+    halves = [load([str(run / "labels" / f"{n}.jsonl")]).comparisons for n in ("gold", "files")]
+    assert [len(half) for half in halves] == [made["gold"], made["files"]]
+    assert sum(map(len, halves)) == (~before["post_id"].isin(kept_out)).sum()
+    assert not set(halves[0]["post_id"]) & set(halves[1]["post_id"])
+    both = pd.concat(halves).set_index("comparison_id")["choice"]
+    assert (both == before.set_index("comparison_id")["choice"].reindex(both.index)).all()
+
+
 def test_files_are_divided_among_parts_and_seeds_without_overlap(tmp_path: Path) -> None:
     rows = [
         {"post": f"text {i}", "title": f"title {i}", "subreddit": "tifu", "reference_summary": "s"}

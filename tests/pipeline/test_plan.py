@@ -156,10 +156,14 @@ def test_labels_on_file_are_trained_on_and_nothing_is_sampled_for_them() -> None
         "posts.news=0", "rounds.count=0",
     ]  # fmt: skip
     plan = make_plan(read_settings(None, words))
-    assert config(plan, "rm/rm-small-300-m0-s0")["data"]["paths"] == ["labels.jsonl"]
-    assert step(plan, "rm/rm-small-300-m0-s0").files == ("labels.jsonl",)
+    assert config(plan, "rm/rm-small-300-m0-s0")["data"]["paths"] == ["@/labels/files.jsonl"]
+    assert config(plan, "gold/model")["data"]["paths"] == ["@/labels/gold.jsonl"]
+    files = step(plan, "labels/files")
+    assert files.files == ("labels.jsonl",)
+    assert files.settings["without"] == ["@/data/evaluation.jsonl", "@/data/test-s0.jsonl"]
+    assert files.settings["halves"]  # or gold model and reward models would be one
     assert "samples/labelled-s0" not in plan
-    assert step(plan, "gold/model").inputs == ("sft/sft-small-s0",)
+    assert step(plan, "gold/model").inputs == ("sft/sft-small-s0", "labels/files")
 
 
 def test_settings_below_a_folder() -> None:

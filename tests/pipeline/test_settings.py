@@ -32,6 +32,12 @@ def test_shipped_settings_make_a_plan(file: Path) -> None:
         ("posts.files=[x.jsonl]", "posts.files are not the world's; allowed gold, files"),
         ("labels.judge=gold", "labels.gold_files is empty; allowed files of comparisons"),
         ("kl_ceof=1", "unknown key 'kl_ceof'"),
+        ("sizes={a-b: world-small}", "sizes: 'a-b'; allowed letters, digits and points"),
+        ("reward_models.members=0", "reward_models.members is 0; allowed 1 or more"),
+        ("evaluation.temperatures=[]", "evaluation.temperatures is empty; allowed one or more"),
+        ("pool.shown=[300]", r"pool.shown is \[300\]; allowed 2 to pool.samples, 128"),
+        ("pool.posts=900", "pool.posts is 900; allowed 1 to posts.evaluation, 300"),
+        ("pool.temperature=1", "pool.temperature 1, the first of .*; allowed one temperature"),
     ],
 )
 def test_what_is_refused(word: str, message: str) -> None:
@@ -56,6 +62,17 @@ def test_a_policy_on_an_objective_that_nothing_makes() -> None:
 def test_more_posts_than_a_seed_of_the_world_has(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_plan(read_settings(None, [word]))
+
+
+def test_the_first_size_is_among_those_of_the_grid() -> None:
+    words = ["sizes={small: world-small, big: world-medium}", "reward_models.sizes=[big]"]
+    with pytest.raises(ConfigError, match=r"sizes is \['big'\]; allowed with small in it"):
+        read_settings(None, words)
+
+
+def test_more_pairs_than_samples_make() -> None:
+    with pytest.raises(ConfigError, match="9000 pairs of a round of 3 samples on 600 posts"):
+        make_plan(read_settings(None, ["rounds.pairs=9000"]))
 
 
 def test_defaults() -> None:

@@ -17,8 +17,6 @@ import analyses
 from evalsuite import experiment
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "reproduce" / "world-tiny.yaml"
-TIMED = ("seconds",)
-"""Columns of the experiment's tables that the clock decides."""
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[str]:
@@ -47,14 +45,10 @@ def killed(out: Path, rng: random.Random, low: float, high: float) -> None:
 
 
 def tables(out: Path) -> dict[str, bytes]:
-    """Everything a run is judged by, without what the clock decides: all of its csv tables and
-    the tables of its experiment.
-    """
+    """Everything a run is judged by: all of its csv tables and the tables of its experiment."""
     found = {path.parent.name: path.read_bytes() for path in out.glob("report/*/table.csv")}
     for path in (out / "tables").glob("*.parquet"):
-        rows = pd.read_parquet(path)
-        rows = rows.drop(columns=[c for c in TIMED if c in rows.columns])
-        found[path.name] = rows.to_csv(index=False).encode()
+        found[path.name] = pd.read_parquet(path).to_csv(index=False).encode()
     return found
 
 
