@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analyses import objectives, wording
+from analyses import objectives, outcomes, wording
 from analyses.choices import Count, Share
 from analyses.divergence import extremes
 from analyses.samples import Samples, arrange, of_main_domain
@@ -130,7 +130,7 @@ _COLUMNS = [
 
 def _supervised(facts: pd.DataFrame) -> pd.DataFrame:
     """The supervised policy of each size and temperature, as `against`."""
-    plain = facts[(facts["method"] == "supervised") & facts["top_p"].isna()]
+    plain = facts[(facts["method"] == "supervised") & outcomes.plain(facts)]
     plain = plain.drop_duplicates(_SETTING)[["policy", *_SETTING]]
     return plain.rename(columns={"policy": "against"})
 

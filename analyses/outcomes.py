@@ -54,6 +54,11 @@ def home(domains: pd.Series) -> str:
     return "tldr" if "tldr" in counts.index else str(counts.index[0]) if len(counts) else ""
 
 
+def plain(policies: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a policy samples from its whole distribution, not from a nucleus of it."""
+    return policies["top_p"].isna() | (policies["top_p"] == 1)
+
+
 def lacks_main(tables: Tables) -> str | None:
     """Why there is no summary of a policy of Figure 1; None when there is one."""
     if tables.experiment is None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analyses import outcomes
 from evalsuite.stats.best_of_n import best_of_n_by_prompt
 
 Floats = NDArray[np.float64]
@@ -130,13 +131,9 @@ def deviation(values: Floats, seeds: Floats) -> Floats:
 
 
 def of_main_domain(summaries: pd.DataFrame) -> pd.DataFrame:
-    """Summaries of the domain that policies were trained on: "tldr", else the most frequent one.
+    """Summaries of the domain that policies were trained on, by `outcomes.home`.
 
     Seeds that are not told apart count as one.
     """
-    domains = summaries["domain"].value_counts()
-    if domains.empty:
-        return summaries
-    main = "tldr" if "tldr" in domains.index else domains.index[0]
-    mine = summaries[summaries["domain"] == main]
+    mine = summaries[summaries["domain"] == outcomes.home(summaries["domain"])]
     return mine.assign(seed=mine["seed"].fillna(0))

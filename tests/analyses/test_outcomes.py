@@ -49,6 +49,12 @@ def test_home_is_where_policies_are_trained(domains, home):
     assert outcomes.home(pd.Series(domains, dtype="str")) == home
 
 
+def test_plain_policies_draw_from_no_nucleus():
+    assert outcomes.plain(pd.DataFrame({"top_p": [math.nan, 1.0, 0.95]})).tolist() == [
+        True, True, False,
+    ]  # fmt: skip
+
+
 def test_mean_over_seeds_and_posts_leaves_unknown_values_out():
     # Two seeds, 5 posts: .4 and .6. MS_seed = 5 (.1^2 + .1^2) / 1 = .1, the others 0: SE .1.
     rows = pd.DataFrame(
@@ -112,7 +118,9 @@ def test_size_axis_has_a_tick_at_each_size_and_room(parameters):
 
 
 def test_looks_of_objectives_survive_the_csv():
-    objectives = pd.DataFrame({"objective": ["rm"], "label": ["RM"], "kind": ["rm"], "labels": [600]})
+    objectives = pd.DataFrame(
+        {"objective": ["rm"], "label": ["RM"], "kind": ["rm"], "labels": [600]}
+    )
     made = experiment(objectives=objectives)
     table = outcomes.with_objectives(pd.DataFrame({"objective": ["rm", "unlisted"]}), made)
     assert table["objective_label"].tolist() == ["RM", "unlisted"]
