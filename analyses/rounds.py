@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analyses import wording
+from analyses import outcomes, wording
 from analyses.choices import Share
 from analyses.rounds_figure import (
     ACCURACY,
@@ -29,7 +29,7 @@ from analyses.rounds_figure import (
     draw,
     points,
 )
-from analyses.samples import arrange, of_main_domain
+from analyses.samples import Samples, arrange, objectives_of, of_main_domain
 from evalsuite.experiment import Experiment
 from evalsuite.records import REFERENCE_POLICY
 from evalsuite.report import style
@@ -44,7 +44,8 @@ from evalsuite.tables import Tables
 TITLE = "Rounds of labels: reward models, policies, drift"
 SOURCE = "Appendix C.6 (Stiennon et al. 2020)"
 DIFFERS = (
-    "Policies of all rounds are judged on the same posts, and by the truth instead of labelers. "
+    "Policies of all rounds are judged on the same posts, those of the pool of samples where "
+    "best-of-N is chosen from one, and by the truth instead of labelers. "
     "The paper kept supervised policies against references in most batches to see drift; here it "
     "is watched with one supervised policy, the one that most rounds compared."
 )
@@ -88,8 +89,10 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     assert experiment is not None
     left_out: dict[str, int] = {}
     out = _accuracy(experiment, options.level, left_out)
-    out += _policies(experiment, options.level, left_out)
-    out += _best_of_n(experiment, options.level, left_out)
+    pool = _pool(experiment, left_out)
+    out += _policies(experiment, pool, options.level, left_out)
+    if pool is not None:
+        out += _best_of_n(experiment, pool, options.level)
     out += _drift(tables, options.level, left_out)
     return Result(pd.DataFrame(out, columns=_COLUMNS), left_out)
 
@@ -124,18 +127,36 @@ def _accuracy(
     return out
 
 
+def _pool(experiment: Experiment, left_out: dict[str, int]) -> Samples | None:
+    """The samples that reward models of rounds choose from; None where none scored them."""
+    facts, pool = experiment["objectives"], experiment["pool"]
+    of_rounds = set(facts.loc[facts["round"].notna(), "objective"])
+    if pool.empty or of_rounds.isdisjoint(objectives_of(pool)):
+        return None
+    return next(iter(arrange(pool, left_out)), None)
+
+
 def _policies(
-    experiment: Experiment, level: float, left_out: dict[str, int]
+    experiment: Experiment, pool: Samples | None, level: float, left_out: dict[str, int]
 ) -> list[dict[str, object]]:
-    """What each round's policies and the supervised ones they come from are worth."""
+    """What each round's policies and the supervised ones they come from are worth.
+
+    On the posts of the pool, so that they can stand beside what is chosen from it.
+    """
     facts = experiment["policies"]
     mine = facts[facts["round"].notna()]
     setting = ["size", "temperature"]
-    first = facts["round"].isna() & (facts["method"] == "supervised") & facts["top_p"].isna()
+    first = facts["round"].isna() & (facts["method"] == "supervised") & outcomes.plain(facts)
     begun = facts[first].merge(mine[setting].drop_duplicates(), on=setting)
     shown = pd.concat([begun, mine])
     shown = shown.assign(series=_series(shown)) if len(shown) else shown
     summaries = of_main_domain(experiment["summaries"])
+    summaries = summaries[summaries["policy"].isin(shown["policy"])]
+    if pool is not None:
+        inside = summaries["post_id"].isin(pool.posts)
+        if lost := int((~inside).sum()):
+            left_out["summaries of rounds of posts without a pool"] = lost
+        summaries = summaries[inside]
     out = []
     for fact in shown.to_dict("records"):
         rows = summaries[summaries["policy"] == fact["policy"]]
@@ -156,36 +177,30 @@ def _policies(
     return out
 
 
-def _best_of_n(
-    experiment: Experiment, level: float, left_out: dict[str, int]
-) -> list[dict[str, object]]:
+def _best_of_n(experiment: Experiment, samples: Samples, level: float) -> list[dict[str, object]]:
     """What each round's reward model chooses from all samples of a post."""
     facts = experiment["objectives"].dropna(subset="round")
     known = experiment["summaries"].dropna(subset="gold_reference")
     reference = known.groupby("post_id")["gold_reference"].first()
+    N = samples.gold.shape[1]
+    theirs = reference.reindex(samples.posts).to_numpy(float)[:, None]
+    better = (np.sign(samples.gold - theirs) + 1) / 2
     out = []
-    pool = experiment["pool"]
-    if facts.empty or pool.empty:
-        return out
-    for samples in arrange(pool, left_out)[:1]:
-        N = samples.gold.shape[1]
-        theirs = reference.reindex(samples.posts).to_numpy(float)[:, None]
-        better = (np.sign(samples.gold - theirs) + 1) / 2
-        for fact in facts.sort_values("round").to_dict("records"):
-            proxy = samples.proxies.get(str(fact["objective"]))
-            if proxy is None:
+    for fact in facts.sort_values("round").to_dict("records"):
+        proxy = samples.proxies.get(str(fact["objective"]))
+        if proxy is None:
+            continue
+        for quantity, worth in ((PREFERRED, better), (GOLD, samples.gold)):
+            whole = ~np.isnan(proxy).any(axis=1) & ~np.isnan(worth).any(axis=1)
+            if not whole.any():
                 continue
-            for quantity, worth in ((PREFERRED, better), (GOLD, samples.gold)):
-                whole = ~np.isnan(proxy).any(axis=1) & ~np.isnan(worth).any(axis=1)
-                if not whole.any():
-                    continue
-                chosen = best_of_n_by_prompt(proxy[whole], worth[whole], [N])[:, 0]
-                estimate = crossed_mean(
-                    chosen, seeds=samples.seeds[whole], posts=samples.posts[whole], level=level
-                )
-                keys = {"round": fact["round"], "series": f"best of {N}", "policy": samples.base}
-                unit = experiment.gold_unit if quantity == GOLD else ""
-                out.append(row(estimate, quantity=quantity, how="best-of-n", unit=unit, **keys))
+            chosen = best_of_n_by_prompt(proxy[whole], worth[whole], [N])[:, 0]
+            estimate = crossed_mean(
+                chosen, seeds=samples.seeds[whole], posts=samples.posts[whole], level=level
+            )
+            keys = {"round": fact["round"], "series": f"best of {N}", "policy": samples.base}
+            unit = experiment.gold_unit if quantity == GOLD else ""
+            out.append(row(estimate, quantity=quantity, how="best-of-n", unit=unit, **keys))
     return out
 
 

@@ -160,22 +160,27 @@ def test_best_of_n_by_each_rounds_reward_model() -> None:
     pool = pd.concat(
         pd.DataFrame({"base": "sup_small_t0.7", "seed": 0, "post_id": post, "sample": range(3),
                       "gold": [1.0, 5, 3], "proxy:rm1": [0.0, 1, 2], "proxy:rm2": [0.0, 2, 1]})
-        for post in POSTS
+        for post in POSTS[:4]
     )  # fmt: skip
     facts = pd.DataFrame(
         [("rm1", "rm", 1), ("rm2", "rm", 2), ("rm3", "rm", 3), ("rouge", "rouge", math.nan)],
         columns=["objective", "kind", "round"],
     )
-    worth = summaries(**{"sup_small_t0.7": [0.5] * 6}).assign(gold_reference=[3, 3, 3, 4, 4, 4])
+    begun = summaries(**{"sup_small_t0.7": [0.5, 0.5, 0, 0, 1, 1]})
+    worth = begun.assign(gold_reference=[3, 3, 4, 4, 3, 3])
     made = experiment(
         policies=POLICIES, summaries=worth, pool=pool, objectives=facts
     )  # fmt: skip
-    table, _ = compute(Tables(experiment=made))
+    table, left_out = compute(Tables(experiment=made))
     best = table[table["how"] == "best-of-n"]
     assert set(best["series"]) == {"best of 3"}
     gold, liked = (best[best["quantity"] == q].set_index("round") for q in ("gold", "preferred"))
     assert gold["value"].to_dict() == {1: 3, 2: 5}
     assert liked["value"].to_dict() == {1: 0.25, 2: 1}
+    # What stands beside it is judged on the four posts of the pool alone: (.5 + .5 + 0 + 0) / 4.
+    base = table[(table["how"] == "supervised") & (table["quantity"] == "preferred")]
+    assert base[["value", "n"]].to_numpy().tolist() == [[0.25, 4]]
+    assert left_out == {"summaries of rounds of posts without a pool": 2}
 
 
 def test_sizes_are_named_where_there_are_two() -> None:
