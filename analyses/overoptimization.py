@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analyses import objectives, overoptimization_figure, samples, wording
+from analyses import objectives, outcomes, overoptimization_figure, samples, wording
 from analyses.choices import Share
 from analyses.gain_curves import Curve, best_of_n_curves, fitted, in_common, ppo_curves
 from analyses.overoptimization_figure import (
@@ -84,7 +84,8 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     alpha, beta, turn, peak_d, peak_gain or top_gain of the curve fitted to gold; `beyond` says
     that its peak lies past the data. change: of gold or proxy (`of`) from the point halfway (`at`;
     by d for best-of-N, by updates for PPO) to the last. difference: of a fit's number (`of`) less
-    that of `against`. final: gold of a final policy less that of its start, at its own d.
+    that of `against`. final: gold of a final policy less that of its start, at its own d, on
+    the posts of its objective's curve.
     """
     experiment = tables.experiment
     assert experiment is not None
@@ -94,7 +95,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
         other.gold.size for other in pools[1:]
     )
     pool = pools[0] if pools else None
-    size = _size(experiment, pool)
+    size = _size(experiment)
     curves = list(best_of_n_curves(pool)) if pool else []
     curves += ppo_curves(experiment["trajectory"], pool, size, left_out)
     level = options.level
@@ -104,7 +105,9 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     for one, other in itertools.combinations(curves, 2):
         if one.way == other.way and "gold" not in (one.objective, other.objective):
             rows += _differences(*in_common(one, other), level)
-    rows += _finals(experiment, pool, size, level)
+    # PPO's curves come last: a policy stands beside the curve of its own way where there is one.
+    posts = {curve.objective: curve.posts for curve in curves}
+    rows += _finals(experiment, pool, size, posts, level)
     table = pd.DataFrame(rows, columns=_OWN)
     facts = objectives.of_experiment(experiment["objectives"], table["objective"].unique())
     table = table.merge(facts, on="objective", how="left").assign(unit=experiment.gold_unit)
@@ -116,12 +119,11 @@ _OWN = ["way", "objective", *_KEYS, *Estimate._fields]
 _COLUMNS = ["way", "objective", *objectives.FACTS, "unit", *_KEYS, *Estimate._fields]
 
 
-def _size(experiment: Experiment, pool: Samples | None) -> str:
-    """The size of the policies compared: that of the pool's base, else of most summaries."""
+def _size(experiment: Experiment) -> str:
+    """The size of the policies compared, as in `contrasts`; without policies, of most summaries."""
     sizes = experiment["trajectory"]["size"]
-    policies = experiment["policies"].set_index("policy")["size"]
-    if pool is not None and pool.base in policies.index:
-        return str(policies[pool.base])
+    if size := objectives.size_of_policies(experiment["policies"]):
+        return size
     return str(sizes.value_counts().index[0]) if len(sizes) else ""
 
 
@@ -173,14 +175,18 @@ def _row(curve: Curve, estimate: Estimate, quantity: str, **keys: object) -> dic
 
 
 def _finals(
-    experiment: Experiment, pool: Samples | None, size: str, level: float
-) -> list[dict[str, object]]:
-    """Gold of final PPO policies less that of their start at the same temperature, by post."""
+    experiment: Experiment, pool: Samples | None, size: str, posts: dict[str, list[object]],
+    level: float,
+) -> list[dict[str, object]]:  # fmt: skip
+    """Gold of final PPO policies less that of their start at the same temperature, by post.
+
+    posts: of the curve that a policy of this objective is drawn on; all where it has none.
+    """
     policies = experiment["policies"]
     tuned = policies["method"].isin(["human feedback", "rouge"]) & (policies["size"] == size)
     tuned &= (policies["value_network"] != "shared") & policies["round"].isna()
     start = policies[(policies["method"] == "supervised") & (policies["size"] == size)]
-    start = start[start["top_p"].isna() | (start["top_p"] == 1)]
+    start = start[outcomes.plain(start)]
     if pool is not None and (start["policy"] == pool.base).any():
         start = start[start["policy"] == pool.base]
     start = start[start["temperature"].isin(policies.loc[tuned, "temperature"])]
@@ -197,6 +203,8 @@ def _finals(
             continue
         after, before = gold.loc[policy.policy], gold.loc[first["policy"], "gold"].rename("start")
         pair = after.join(before, how="inner").dropna().reset_index()
+        if policy.objective in posts:
+            pair = pair[pair["post_id"].isin(posts[policy.objective])]
         if pair.empty:
             continue
         estimate = crossed_difference(

@@ -149,6 +149,16 @@ def test_final_policies_are_over_their_start(rng):
     assert "final" not in set(none["quantity"])
 
 
+def test_final_policies_are_judged_on_the_posts_of_their_curve(rng):
+    made = experiment()
+    worse = made["summaries"].assign(post_id="elsewhere", gold=lambda t: -9 * t["kl_nats"])
+    more = pd.concat([made["summaries"], worse.drop_duplicates(["policy", "seed"])])
+    table, _ = compute(Experiment({**made.tables, "summaries": more}), rng)
+    final = of(table, "ppo", "rm-few", "final")
+    assert final[["kl_coef", "d", "value"]].to_numpy().tolist() == [[0.02, 1.5, 2], [0.2, 1, 2]]
+    assert (final["n_clusters"] == of(table, "ppo", "rm-few", "gold")["n_clusters"].iloc[0]).all()
+
+
 def test_final_policies_of_another_temperature_do_not_count(rng):
     made = experiment()
     cold = made["policies"].assign(temperature=0.0)
