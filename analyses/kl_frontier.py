@@ -25,25 +25,30 @@ from evalsuite.experiment import Experiment
 from evalsuite.report import style
 from evalsuite.report.result import Result
 from evalsuite.stats.estimate import Estimate, row
+from evalsuite.stats.replicates import crossed_difference
 from evalsuite.tables import Tables
 
 TITLE = "Preference against KL: actual, and predicted by the reward model"
 SOURCE = "Figure 5 (Stiennon et al. 2020)"
 DIFFERS = (
-    "Several reward models, by amount of labels; the parent itself is the point at its KL of 0. "
-    "Actual is the share of labelers who would prefer a summary, in expectation, and along a run "
-    "the share of summaries truly better, by gold. KL is the mean log-ratio of the policies' own "
-    "samples, in nats, on a square-root axis (the paper's goes to 250 nats and is nearly "
-    "logarithmic, which has no place for the parent)."
+    "Several reward models, by amount of labels; the parent itself is the point at its KL of 0, "
+    "predicted on the posts of the runs' own samples. Actual is the share of labelers who would "
+    "prefer a summary, in expectation, and along a run the share of summaries truly better, by "
+    "gold. KL is the mean log-ratio of the policies' own samples, in nats, on a square-root axis."
 )
 SCORES: tuple[str, ...] = ()
 EXPERIMENT = True
 
 ACTUAL, PREDICTED, KL = "actual", "predicted", "kl_nats"
 POLICY, PARENT, UPDATE = "policy", "parent", "update"
+CHANGE = "largest less smallest"
 _REWARDS = ("rm", "ensemble")
 """Kinds of objectives whose difference is a logit of preference."""
 _ROOM = 1.35
+_TRUTHS_SAID = {
+    LABELERS: "preferred to the references,\nshare of labelers",
+    GOLD: "preferred to the references,\nshare truly better",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     kind: "policy", the trained one; "parent", the supervised policy of that size at the same
     temperature, at KL 0; "update", a policy on its way. quantity: "kl_nats"; "actual", preference
     over the references by `truth`; "predicted", by the objective. kl: the KL a row stands at.
+    kind "largest less smallest": actual preference of the policy of the largest KL (`policy`,
+    `kl`) less that of the smallest, by seed and post.
     """
     experiment = tables.experiment
     assert experiment is not None
@@ -85,6 +92,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
         for policy, mine in rows.groupby("policy", sort=False):
             coef = {"kl_coef": mine["kl_coef"].iloc[0], "policy": policy, "kind": POLICY}
             out += _point(mine, TRUTHS[truth], truth, level, group | coef)
+        out += _change(rows, truth, level, group)
         way = _on_the_way(experiment, group)
         coef = {"kl_coef": math.nan, "kind": PARENT}
         out += _parent(experiment, rows, way, truth, level, group | coef)
@@ -109,7 +117,7 @@ def _tuned(experiment: Experiment) -> pd.DataFrame:
     kinds = experiment["objectives"].drop_duplicates("objective").set_index("objective")["kind"]
     rows = rows[rows["domain"] == outcomes.home(rows["domain"])]
     trained = rows["kl_coef"].notna() & rows["best_of_n"].isna()
-    sampled = rows["temperature"].gt(0) & (rows["top_p"].isna() | rows["top_p"].eq(1))
+    sampled = rows["temperature"].gt(0) & outcomes.plain(rows)
     on_rewards = rows["objective"].map(kinds).isin(_REWARDS)
     rows = rows[trained & sampled & on_rewards & rows["kl_nats"].notna()]
     order = objectives.of_experiment(experiment["objectives"], list(rows["objective"].unique()))
@@ -134,6 +142,25 @@ def _grids(rows: pd.DataFrame, left_out: dict[str, int]) -> pd.DataFrame:
     return rows
 
 
+def _change(
+    rows: pd.DataFrame, truth: str, level: float, keys: dict[str, object]
+) -> list[dict[str, object]]:
+    """Actual preference where KL is largest less that where it is smallest, on the same posts."""
+    kl = rows.groupby("policy")["kl_nats"].mean()
+    near, far = kl.idxmin(), kl.idxmax()
+    by_cell = rows.groupby(["policy", "seed", "post_id"])[TRUTHS[truth]].mean()
+    if near == far or not by_cell.notna().any():
+        return []
+    pair = pd.concat({"far": by_cell[far], "near": by_cell[near]}, axis=1).dropna().reset_index()
+    if pair.empty:
+        return []
+    change = crossed_difference(
+        pair["far"], pair["near"], seeds=pair["seed"], posts=pair["post_id"], level=level
+    )
+    keys = keys | {"kind": CHANGE, "policy": far, "kl": kl[far], "truth": truth}
+    return [row(change, quantity=ACTUAL, **keys)]
+
+
 def _parent(
     experiment: Experiment, tuned: pd.DataFrame, way: pd.DataFrame, truth: str, level: float,
     keys: dict[str, object],
@@ -144,9 +171,9 @@ def _parent(
     any, are of another objective.
     """
     rows = outcomes.evaluated(experiment)
-    plain = (rows["method"] == "supervised") & (rows["top_p"].isna() | rows["top_p"].eq(1))
     rows = rows[
-        plain & (rows["size"] == keys["size"]) & (rows["temperature"] == keys["temperature"])
+        (rows["method"] == "supervised") & outcomes.plain(rows)
+        & (rows["size"] == keys["size"]) & (rows["temperature"] == keys["temperature"])
         & rows["post_id"].isin(tuned["post_id"]) & rows["seed"].isin(tuned["seed"])
     ]  # fmt: skip
     if rows.empty:
@@ -185,11 +212,13 @@ def _point(
 
 def plot(table: pd.DataFrame) -> Figure:
     """Left: the trained policies; right: on their way. Solid: actual, broken: predicted."""
-    known = table[table["value"].notna() & (table["quantity"] != KL)]
+    known = table[table["value"].notna() & (table["quantity"] != KL) & (table["kind"] != CHANGE)]
     final, way = known[known["kind"] != UPDATE], known[known["kind"] == UPDATE]
     panels = 2 if len(way) else 1
+    truths = [set(rows["truth"].dropna()) & set(_TRUTHS_SAID) for rows in (final, way)]
+    one_truth = truths[0] == truths[1]
     fig, axes = style.figure(
-        "double" if panels > 1 else 4.2, 3.1, 1, panels, sharey=True, squeeze=False
+        "double" if panels > 1 else 4.2, 3.1, 1, panels, sharey=one_truth, squeeze=False
     )
     looks = outcomes.objective_looks(table)
     for ax in axes[0]:
@@ -198,19 +227,17 @@ def plot(table: pd.DataFrame) -> Figure:
         style.grid(ax, "y")
     ends = _trained(axes[0, 0], final, looks)
     style.title(axes[0, 0], "PPO policies")
-    by_labelers = (final["truth"] == LABELERS).any()
-    said = "share of labelers who would prefer it" if by_labelers else "share truly better, by gold"
     if len(way):
         _along(axes[0, 1], way, looks)
         style.title(axes[0, 1], "On the way there")
-        said += " (right: truly better, by gold)" if by_labelers else ""
-    error = final["se"].fillna(0)
-    low = min(float((final["value"] - error).min()), float(known["value"].min()))
-    high = max(float((final["value"] + error).max()), float(known["value"].max()))
-    for ax in axes[0]:
-        style.rate_axis(ax, "y", limits=(max(0.0, low - 0.05), min(1.02, high + 0.05)), chance=0.5)
-    axes[0, 0].set_ylabel("preferred to the references")
-    style.note(fig, f"solid: actual, {said}; broken: predicted by the reward model")
+    ranges = [_range(final, final["se"].fillna(0)), _range(way, 0.0)][:panels]
+    if one_truth:
+        ranges = [(min(low for low, _ in ranges), max(high for _, high in ranges))] * panels
+    for ax, limits, truth in zip(axes[0], ranges, truths, strict=False):
+        style.rate_axis(ax, "y", limits=limits, chance=0.5)
+        if ax is axes[0, 0] or not one_truth:
+            ax.set_ylabel(_TRUTHS_SAID[LABELERS if LABELERS in truth else GOLD])
+    style.note(fig, "solid: actual; broken: predicted by the reward model")
     style.note_errorbars(fig)
     style.label_directly(
         axes[0, 0], ends["kl"].tolist(), ends["value"].tolist(), ends["said"].tolist(),
@@ -228,20 +255,26 @@ def plot(table: pd.DataFrame) -> Figure:
     return fig
 
 
+def _range(rows: pd.DataFrame, error: pd.Series[float] | float) -> tuple[float, float]:
+    low, high = (rows["value"] - error).min(), (rows["value"] + error).max()
+    return max(0.0, float(low) - 0.05), min(1.02, float(high) + 0.05)
+
+
 def reading(table: pd.DataFrame) -> str:
-    """One sentence an objective: the best policy, and what is left of it where KL is largest."""
+    """One sentence an objective: preference at the smallest and at the largest KL, and between."""
     said = []
     for _, rows in table[table["kind"] == POLICY].groupby(_GROUP, sort=False):
         actual = rows[(rows["quantity"] == ACTUAL) & rows["low"].notna()].sort_values("kl")
         if actual.empty:
             continue
-        best, far = actual.loc[actual["value"].idxmax()], actual.iloc[-1]
+        near, far = actual.iloc[0], actual.iloc[-1]
         text = (
-            f"{_name(far)}: {best['value']:.1%} preferred to the references "
-            f"({wording.interval(best)}) at {best['kl']:.1f} nats"
+            f"{_name(far)}: {near['value']:.1%} preferred to the references "
+            f"({wording.interval(near)}) at {near['kl']:.1f} nats"
         )
-        if far["kl"] > best["kl"]:
+        if far["kl"] > near["kl"]:
             text += f", {far['value']:.1%} ({wording.interval(far)}) at {far['kl']:.1f}"
+            text += _changed(table[table["kind"] == CHANGE], far)
         predicted = rows[(rows["quantity"] == PREDICTED) & (rows["policy"] == far["policy"])]
         for value in predicted["value"]:
             text += f", where the reward model predicts {value:.1%}"
@@ -250,6 +283,16 @@ def reading(table: pd.DataFrame) -> str:
         return "No PPO policy was judged on enough posts for an interval."
     sentence = "; ".join(said) + "."
     return sentence[0].upper() + sentence[1:]
+
+
+def _changed(changes: pd.DataFrame, far: pd.Series) -> str:
+    """ ", a difference of -2.0 points (95% interval -4.1 to 0.1)"; nothing where it has none."""
+    mine = changes[(changes["policy"] == far["policy"]) & changes["low"].notna()]
+    if mine.empty:
+        return ""
+    points = mine.iloc[0].copy()
+    points[["value", "low", "high"]] *= 100
+    return f", a difference of {points['value']:+z.1f} points ({wording.interval(points, '.1f')})"
 
 
 def _name(one: pd.Series, several_sizes: bool = False) -> str:

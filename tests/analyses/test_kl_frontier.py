@@ -178,11 +178,49 @@ def test_one_policy_one_seed_no_updates_no_parent(settings):
     assert "preferred to the references" in kl_frontier.reading(table)
 
 
-def test_the_sentence_has_the_best_and_the_farthest():
+def test_the_largest_kl_is_held_against_the_smallest_by_post():
+    data = tables()
+    frame = data.experiment["summaries"].copy()
+    # The same ups and downs under both policies: of the difference, .4 - .5, nothing is random.
+    turn = frame.groupby(["policy", "seed"]).cumcount() % 2 * 0.2
+    tuned = frame["policy"].isin(["rm-small-600_b0.2", "rm-small-600_b0.01"])
+    frame.loc[tuned, "expected"] += turn[tuned]
+    changed = Experiment({**data.experiment.tables, "summaries": frame})
+    table, _ = compute(Tables(experiment=changed))
+    found = table[table["kind"] == kl_frontier.CHANGE].set_index("objective")
+    few = found.loc["rm-small-600"]
+    assert (few["policy"], few["truth"]) == ("rm-small-600_b0.01", "labelers")
+    assert few[["kl", "value", "se"]].tolist() == pytest.approx([16, -0.1, 0], abs=1e-9)
+    assert found.loc["rm-small-4800", "value"] == pytest.approx(0.7 - 0.55)
+    alone, _ = compute(tables(runs=PPO[:1]))
+    assert kl_frontier.CHANGE not in set(alone["kind"])
+
+
+def test_each_panel_has_the_axis_of_its_own_truth():
+    table, _ = compute(tables())
+    left, right = kl_frontier.plot(table).axes
+    assert "labelers" in left.get_ylabel()
+    assert "truly better" in right.get_ylabel()
+    # Left from .3, the parent, to the prediction of sigmoid(2); right from .5 to the same.
+    assert left.get_ylim() == pytest.approx((0.25, sigmoid(2) + 0.05))
+    assert right.get_ylim() == pytest.approx((0.45, sigmoid(2) + 0.05))
+    data = tables()
+    frame = data.experiment["summaries"].assign(expected=math.nan)
+    table, _ = compute(
+        Tables(experiment=Experiment({**data.experiment.tables, "summaries": frame}))
+    )
+    left, right = kl_frontier.plot(table).axes
+    assert "truly better" in left.get_ylabel()
+    assert right.get_ylabel() == ""
+    assert left.get_ylim() == right.get_ylim()
+
+
+def test_the_sentence_has_the_smallest_and_the_largest_kl():
     text = kl_frontier.reading(compute(tables())[0])
-    assert text.startswith("Few: 60.0% preferred to the references (95% interval ")
-    assert ") at 4.0 nats, 40.0% (95% interval " in text
-    assert ") at 16.0, where the reward model predicts 88.1%; many: 70.0%" in text
+    assert text.startswith("Few: 50.0% preferred to the references (95% interval ")
+    assert ") at 1.0 nats, 40.0% (95% interval " in text
+    assert ") at 16.0, a difference of -10.0 points (95% interval " in text
+    assert "), where the reward model predicts 88.1%; many: 55.0%" in text
 
 
 def test_what_is_missing():
