@@ -42,7 +42,9 @@ DIFFERS = (
     "summaries; labels on file alone have labelers, their majority and text metrics. Standard "
     "errors are cluster-robust by post (interval=bootstrap resamples posts). "
     "The majority facing a labeler has three or more other labelers; in the paper it could have "
-    "two. Metrics that do not tell two summaries apart count as half an agreement."
+    "two. Metrics that do not tell two summaries apart count as half an agreement. Labels of an "
+    "experiment's seeds are pooled: intervals are over posts, not over training runs, and the "
+    "reward models that judge are those of the first seed."
 )
 SCORES = ("length", "rouge", "copying")
 

@@ -33,8 +33,7 @@ DIFFERS = (
     "of all sections that ask for no advice. In the simulated world roles are reversed by swapping "
     "doer and object around the verb, labelers and truth are known for every pair, and the truth "
     "does not mind the order of sentences. Margins are in SDs of the model's rewards over the "
-    "original summaries; their medians have no interval. Published rates are those of Section 4.3; "
-    "Table 18 has 97.4% for the 6.7B model there."
+    "original summaries; their medians have no interval. Published rates are those of Section 4.3."
 )
 SCORES: tuple[str, ...] = ()
 EXPERIMENT = True
@@ -125,7 +124,7 @@ def judged(tables: Tables, *, edits: bool) -> tuple[pd.DataFrame, dict[str, int]
     assert tables.experiment is not None
     rows = tables.experiment["probes"]
     mine = rows["probe"].str.startswith(EDIT) == edits
-    other = mine & (rows["member"].fillna(0) != 0)
+    other = mine & ~objectives.single(rows)
     rows = rows[mine & ~other]
     rows = rows.assign(seed=rows["seed"].fillna(0))
     if "spread" not in rows:
