@@ -75,6 +75,26 @@ def looks(rows: pd.DataFrame) -> dict[str, Look]:
     return out
 
 
+def single(rows: pd.DataFrame) -> pd.Series:
+    """Rows of reward models that stand alone: no later member of an ensemble, and of no round."""
+    alone = rows["member"].fillna(0) == 0
+    return alone & rows["round"].isna() if "round" in rows else alone
+
+
+def most_used(rows: pd.DataFrame) -> str:
+    """The size that most rows have; of two the one with fewer parameters. "" without rows."""
+    if rows.empty:
+        return ""
+    sizes = rows.groupby("size")["parameters"].agg(count="size", parameters="min")
+    return str(sizes.sort_values(["count", "parameters"], ascending=[False, True]).index[0])
+
+
+def size_of_policies(policies: pd.DataFrame) -> str:
+    """The size that PPO is compared at: that of most of its policies, else of most policies."""
+    tuned = policies[policies["method"].isin(["human feedback", "rouge"])]
+    return most_used(tuned if len(tuned) else policies[policies["size"] != ""])
+
+
 def shades(stops: Sequence[str] = _SIZES, count: int = 1) -> list[str]:
     """`count` colours along the stops, from the first to the last; one alone is the last."""
     ramp = LinearSegmentedColormap.from_list("ramp", list(stops))

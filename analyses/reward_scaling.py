@@ -67,8 +67,8 @@ def missing(tables: Tables) -> str | None:
 
 
 def _single(pairs: pd.DataFrame) -> pd.Series:
-    """Rows of reward models that are no later member of an ensemble and of no round."""
-    return (pairs["member"] == 0) & pairs["round"].isna() & pairs["labels"].notna()
+    """Rows of single reward models; labelers have learned from no labels."""
+    return objectives.single(pairs) & pairs["labels"].notna()
 
 
 def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Result:
@@ -77,7 +77,8 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     quantity: rate, of a `judge`: a reward model of a size and number of labels, or a rule (`RULES`;
     that of the longer summary is worked out where reward models tell what the labeler said).
     per doubling: slope of the plane rate = a + b log2(labels) + c log2(parameters), in shares; `of`
-    is labels or parameters. kind: "all" pairs, or those of one kind.
+    is labels or parameters. kind: "all" pairs, or those of one kind. Where seeds have pairs of
+    their own posts, these are nested in them (`crossed_mean`).
     """
     experiment = tables.experiment
     assert experiment is not None
@@ -93,7 +94,7 @@ def compute(tables: Tables, options: Options, rng: np.random.Generator) -> Resul
     for kind in ["all", *(kinds if len(kinds) > 1 else [])]:
         of_kind = judged if kind == "all" else judged[judged["kind"] == kind]
         for measure in (CORRECT, AGREES):
-            known = _numbered(of_kind.dropna(subset=measure))
+            known = of_kind.dropna(subset=measure)
             found = _rates(known, measure, options.level) + _slopes(known, measure, options.level)
             rows += [{"kind": kind, "measure": measure, **one} for one in found]
     left_out = {"judgments of other members of ensembles and of models of rounds": others}
@@ -120,19 +121,6 @@ def _longer(models: pd.DataFrame) -> pd.DataFrame:
     decided = rows["correct"].isin([0, 1]) & rows["agrees"].isin([0, 1])
     labeler = (rows["correct"] == rows["agrees"]).astype(float).where(decided)
     return rows.assign(judge="longer", correct=right, agrees=1 - (right - labeler).abs())
-
-
-def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Posts numbered within each seed where seeds have few posts in common, or none.
-
-    The crossed error then holds posts within seeds: what posts add differs from seed to seed, as
-    the rest does, and is part of how much seeds differ.
-    """
-    posts = rows.groupby("seed")["post_id"].unique()
-    common = set.intersection(*map(set, posts)) if len(posts) else set()
-    if len(posts) < 2 or 2 * len(common) >= min(map(len, posts)):
-        return rows
-    return rows.assign(post_id=rows.groupby("seed")["post_id"].rank(method="dense"))
 
 
 def _rates(rows: pd.DataFrame, measure: str, level: float) -> list[dict[str, object]]:

@@ -104,10 +104,18 @@ def test_members_and_rounds_are_left_out_and_counted(rng):
     assert left_out == {"judgments of other members of ensembles and of models of rounds": 16}
 
 
-def test_posts_of_each_seeds_own_are_numbered(rng):
-    own, _ = compute(pairs(own_posts=True), rng)
-    same, _ = compute(pairs(), rng)
-    pd.testing.assert_frame_equal(own, same)
+def test_posts_of_each_seeds_own_are_nested_in_it(rng):
+    """4 of 8 right in both seeds: no difference between seeds, 2/7 between posts in each."""
+    table, _ = compute(pairs(own_posts=True), rng)
+    models = table[(table["judge"] == "reward model") & (table["measure"] == "correct")]
+    one = models[(models["size"] == "small") & (models["labels"] == 100)].iloc[0]
+    assert (one["value"], one["n_clusters"]) == (4 / 8, 16)
+    assert one["se"] == pytest.approx((2 * (2 / 7 / 8) / 4) ** 0.5)
+    assert one["method"].startswith("2 seeds, 16 posts nested in them")
+    values = np.array([0, 0, 0, 0, 1 / 4, 1 / 2, 1 / 4, 0])
+    slope = slopes(table).loc["labels"]
+    assert slope["value"] == pytest.approx(1 / 8)
+    assert slope["se"] == pytest.approx((2 * values.var(ddof=1) / 8 / 4) ** 0.5)
 
 
 def test_kinds_of_pairs_are_told_apart(rng):
