@@ -7,6 +7,7 @@ run (labels, sizes, temperatures, distances), never by how it came out. What the
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import cached_property
 from typing import Literal
@@ -14,14 +15,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analyses import samples
+from analyses import objectives, samples
 from analyses.gain_curves import Curve, best_of_n_curves, fitted, in_common, ppo_curves
 from analyses.samples import Floats
 from evalsuite.errors import EvalsuiteError
 from evalsuite.experiment import Experiment
 from evalsuite.stats.estimate import Estimate
 from evalsuite.stats.length_share import LengthShare, length_share_regression
-from evalsuite.stats.overoptimization import Form, curve_difference
+from evalsuite.stats.overoptimization import CurveFit, Form, higher, sooner
 from evalsuite.stats.replicates import crossed_difference, crossed_mean, crossed_statistic
 from evalsuite.stats.scaling import Scaling, scaling_per_doubling
 
@@ -44,9 +45,7 @@ class Contrasts:
 
     def __init__(self, experiment: Experiment, level: float = 0.95) -> None:
         self.experiment, self.level = experiment, level
-        policies = experiment["policies"]
-        tuned = policies[policies["method"].isin(["human feedback", "rouge"])]
-        self.size = _most_used(tuned if len(tuned) else policies[policies["size"] != ""])
+        self.size = objectives.size_of_policies(experiment["policies"])
 
     # -- what there is ---------------------------------------------------------------------
 
@@ -54,7 +53,7 @@ class Contrasts:
         """Key of an objective; `few` and `many` are single reward models of no round."""
         table = self.experiment["objectives"]
         models = table[(table["kind"] == "rm") & table["round"].isna()]
-        models = models[models["size"] == _most_used(models)].sort_values("labels")
+        models = models[models["size"] == objectives.most_used(models)].sort_values("labels")
         if which in ("few", "many"):
             if models["labels"].nunique() < 2:
                 raise NotMeasuredError("reward models of one size with different numbers of labels")
@@ -166,7 +165,7 @@ class Contrasts:
         return self.better(both["policy"].iloc[0], both["policy_shared"].iloc[0], column="reward")
 
     def length(self, temperature: float) -> LengthShare:
-        """What length explains of the gain of human feedback over supervised learning."""
+        """What length explains of the gain in truth of human feedback over supervised."""
         parts = []
         for method in ("human feedback", "supervised"):
             rows = self._summaries(self.policy(method, temperature)).reset_index()
@@ -178,10 +177,20 @@ class Contrasts:
             posts=rows["post_id"], level=self.level,
         )  # fmt: skip
 
+    def length_explains(self, temperature: float) -> Estimate:
+        """Share of that gain that goes at equal length, where the gain itself is above 0."""
+        found = self.length(temperature)
+        if not found.raw.low > 0:
+            raise NotMeasuredError("a gain to explain")
+        return found.share
+
     # -- curves ----------------------------------------------------------------------------
 
-    def _halves(self, way: Form, which: Which, own: bool) -> tuple[Floats, Floats]:
-        """Gains (S, P) halfway (see `Curve.halfway`) and at the end; of the truth, or its own."""
+    def _halves(self, way: Form, which: Which, own: bool) -> tuple[Floats, Floats, float]:
+        """Gains (S, P) halfway (see `Curve.halfway`) and at the end; of the truth, or its own.
+
+        Last the share of the way that is gone at the point called halfway, by which it was chosen.
+        """
         curve = self.curve(way, which)
         half, last = curve.halfway()
         if not curve.at[0] < curve.at[half] < curve.at[last]:
@@ -189,48 +198,56 @@ class Contrasts:
         gains = curve.proxy if own else curve.gold
         if not np.isfinite(gains).all():
             raise NotMeasuredError(f"the own score of {curve.objective}")
-        return gains[..., half], gains[..., last]
+        return gains[..., half], gains[..., last], float(curve.way_gone[half])
 
     def rise(self, way: Form, which: Which) -> Estimate:
         """Gain in truth halfway."""
         return crossed_statistic(self._halves(way, which, own=False)[0], level=self.level)
 
     def flattening(self, way: Form, which: Which) -> Estimate:
-        """Gain in truth on the first half of the way less that on the second."""
-        half, last = self._halves(way, which, own=False)
-        return crossed_statistic(2 * half - last, level=self.level)
+        """Slope of the truth on the first part of the way less that on the second.
+
+        In gain a whole way, so that parts of unequal length compare, and a straight line has 0.
+        """
+        half, last, gone = self._halves(way, which, own=False)
+        slopes = half / gone, (last - half) / (1 - gone)
+        return crossed_statistic(slopes[0] - slopes[1], level=self.level)
 
     def fall(self, way: Form, which: Which) -> Estimate:
         """Gain in truth halfway less that at the end."""
-        half, last = self._halves(way, which, own=False)
+        half, last, _ = self._halves(way, which, own=False)
         return crossed_statistic(half - last, level=self.level)
 
     def own_rise(self, way: Form, which: Which) -> Estimate:
         """Gain of its own score at the end less that halfway."""
-        half, last = self._halves(way, which, own=True)
+        half, last, _ = self._halves(way, which, own=True)
         return crossed_statistic(last - half, level=self.level)
 
     def sooner(self, way: Form, one: Which, other: Which) -> Estimate:
-        """How much sooner one objective's fitted curve turns: `turn` less that of the other.
+        """Whether one objective's fitted curve turns sooner; see `overoptimization.sooner`.
 
-        turn is beta / alpha, which orders the places of fitted peaks, the sooner the larger, and
-        is defined where a fit has no peak.
+        A sign and no amount; undefined where the fits have no order.
         """
-        return self._fits(way, one, other)["turn"]
+        return sooner(*self._fits(way, one, other), level=self.level)
 
     def higher(self, way: Form, one: Which, other: Which) -> Estimate:
-        """Largest fitted gain of one objective less that of the other, inside the data."""
-        return self._fits(way, one, other)["top_gain"]
+        """Largest fitted gain of one objective less that of the other, up to where both went.
 
-    def _fits(self, way: Form, one: Which, other: Which) -> dict[str, Estimate]:
+        What becomes of a curve that does not rise is said in `overoptimization.higher`.
+        """
+        return higher(*self._fits(way, one, other), level=self.level)
+
+    def _fits(self, way: Form, one: Which, other: Which) -> tuple[CurveFit, CurveFit]:
         pair = in_common(self.curve(way, one), self.curve(way, other))
         if not pair[0].seeds or not pair[0].posts:
             raise NotMeasuredError("posts that both objectives were pursued on")
-        return curve_difference(*(fitted(c, self.level) for c in pair), level=self.level)
+        return fitted(pair[0], self.level), fitted(pair[1], self.level)
 
     def at_most_samples(self, one: Which, other: Which) -> Estimate:
         """Gain in truth of the best of most samples under one objective less under the other."""
         a, b = in_common(self.curve("best-of-n", one), self.curve("best-of-n", other))
+        if not a.seeds or not a.posts:
+            raise NotMeasuredError("posts that both objectives chose on")
         return crossed_statistic(a.gold[..., -1] - b.gold[..., -1], level=self.level)
 
     def best_of_n_at_equal_kl(self, which: Which) -> Estimate:
@@ -254,8 +271,8 @@ class Contrasts:
     @cached_property
     def _scaling(self) -> Scaling:
         pairs = self.experiment["pairs"]
-        one = pairs["labels"].notna() & pairs["round"].isna() & (pairs["member"].fillna(0) == 0)
-        rows = pairs[one & pairs["correct"].notna() & (pairs["parameters"] > 0)]
+        one = objectives.single(pairs) & pairs["labels"].notna() & pairs["correct"].notna()
+        rows = pairs[one & (pairs["parameters"] > 0)]
         if rows.empty:
             raise NotMeasuredError("pairs that reward models judged")
         return scaling_per_doubling(
@@ -266,7 +283,7 @@ class Contrasts:
     def per_doubling(self, of: Literal["data", "size"]) -> Estimate:
         """Accuracy per doubling of labels or of parameters."""
         estimate: Estimate = getattr(self._scaling, of)
-        if "only" in estimate.method or "together" in estimate.method:
+        if math.isnan(estimate.value):
             raise NotMeasuredError(estimate.method.removeprefix("undefined: "))
         return estimate
 
@@ -292,14 +309,6 @@ class Contrasts:
         return crossed_mean(
             better[known], seeds=base.seeds[known], posts=base.posts[known], level=self.level
         )
-
-
-def _most_used(rows: pd.DataFrame) -> str:
-    """The size that most rows have; of two the one with fewer parameters. "" without rows."""
-    if rows.empty:
-        return ""
-    sizes = rows.groupby("size")["parameters"].agg(count="size", parameters="min")
-    return str(sizes.sort_values(["count", "parameters"], ascending=[False, True]).index[0])
 
 
 def _at_distance(curve: Curve, d: float) -> Floats:

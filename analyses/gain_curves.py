@@ -43,7 +43,13 @@ class Curve(NamedTuple):
 
         PPO's distance is no axis to halve: most of it is gone in the first updates.
         """
-        return samples.halfway(self.d.mean(axis=0) if self.way == "best-of-n" else self.at)
+        return samples.halfway(self.way_gone)
+
+    @property
+    def way_gone(self) -> Floats:
+        """Share of the way that is gone at each point, by what `halfway` halves; (D,)."""
+        axis = self.d.mean(axis=0) if self.way == "best-of-n" else self.at
+        return np.asarray((axis - axis[0]) / (axis.max() - axis[0] or 1.0))
 
     def of(self, seeds: list[object], posts: list[object]) -> Curve:
         """The curve of these seeds and posts alone."""
