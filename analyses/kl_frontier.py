@@ -147,7 +147,7 @@ def _change(
 ) -> list[dict[str, object]]:
     """Actual preference where KL is largest less that where it is smallest, on the same posts."""
     kl = rows.groupby("policy")["kl_nats"].mean()
-    near, far = kl.idxmin(), kl.idxmax()
+    near, far = str(kl.idxmin()), str(kl.idxmax())
     by_cell = rows.groupby(["policy", "seed", "post_id"])[TRUTHS[truth]].mean()
     if near == far or not by_cell.notna().any():
         return []
