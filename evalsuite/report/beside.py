@@ -155,8 +155,9 @@ def verdict_of(verdicts: Iterable[str]) -> Verdict:
 
 
 def counted(claims: Iterable[Claim]) -> str:
-    """All directions of a run in one sentence."""
+    """All directions of a run in one sentence; what holds by construction is not counted."""
     found = Counter(claim.verdict for claim in claims)
+    del found[BY_CONSTRUCTION]
     missed = found.pop(UNMEASURED, 0)
     words = ", ".join(f"{found[name]} {name}" for name in ("shown", "not shown", "reversed"))
     noun = "direction" if found.total() == 1 else "directions"

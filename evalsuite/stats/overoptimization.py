@@ -334,8 +334,10 @@ def _check(form: str) -> None:
 def _check_pair(a: CurveFit, b: CurveFit) -> None:
     if a.form != b.form:
         raise StatisticsError(f"the fits are of {a.form} and {b.form}; allowed one form")
-    first, second = (np.shape(fit.values.get("alpha")) for fit in (a, b))
-    if a.values and b.values and first != second:
+    if not a.values or not b.values:
+        return
+    first, second = a.values["alpha"].shape, b.values["alpha"].shape
+    if first != second:
         raise StatisticsError(
             f"the fits rest on {first} and {second} seeds x posts; allowed the same"
         )

@@ -132,6 +132,7 @@ def test_directions_are_counted() -> None:
     told = "Of 4 directions of the paper that this run measures: 2 shown, 1 not shown, 1 reversed."
     assert counted(claims) == told
     assert counted([*claims, Claim("", "not measured", "")]) == f"{told} Not measured: 1."
+    assert counted([*claims, Claim("", "by construction", "")]) == told
 
 
 def test_many_rows_are_counted_and_those_without_a_value_left_out() -> None:
