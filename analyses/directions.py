@@ -40,7 +40,7 @@ SOURCE = (
 )
 DIFFERS = (
     "The paper's claims rest on human judgments of one run each; here they are about the truth of "
-    "the experiment, over its seeds and posts. Each verdict stands at its own level: of forty "
+    "the experiment, over its seeds and posts. Each verdict stands at its own level: of thirty "
     "claims with nothing to them, about one would be called shown and one reversed by chance."
 )
 SCORES: tuple[str, ...] = ()

@@ -130,13 +130,13 @@ def common_posts(made: Draft) -> str:
     for size, base in settings.sizes.items():
         made.add(
             f"base/{size}", "base", f"{size}: {base}", "base", {"model": base}, [],
-            [f"base/{size}.json"], Work("cpu", seconds=3),
+            [f"base/{size}.json"], Work("cpu", seconds=1),
         )  # fmt: skip
     return made.add(
         "posts/evaluation", "posts",
         ", ".join(f"{count} {part} posts" for part, (_, _, count) in parts.items()),
         "posts", _post_settings(settings, parts), [], [f"data/{part}.jsonl" for part in parts],
-        Work("cpu", seconds=2), files=settings.posts.files,
+        Work("cpu", seconds=0.5), files=settings.posts.files,
     )  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def seed_posts(made: Draft, seed: int) -> str:
     return made.add(
         f"posts/s{seed}", "posts", f"{sum(counts.values()):,} posts of seed {seed}", "posts",
         _post_settings(settings, parts), [], [f"data/{part}.jsonl" for part in parts],
-        Work("cpu", seconds=3), files=settings.posts.files,
+        Work("cpu", seconds=1), files=settings.posts.files,
     )  # fmt: skip
 
 

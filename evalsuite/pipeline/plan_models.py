@@ -73,7 +73,7 @@ def labels_of(made: Draft, seed: int, posts: str, sft: str) -> dict[str, str]:
                 "posts": f"@/data/labelled-s{seed}.jsonl", "seed": seed, "batch": "labels",
                 "reference_share": labels.reference_share,
             },
-            [out["labelled"], posts, *gold], [f"labels/s{seed}.jsonl"], Work("cpu", seconds=4),
+            [out["labelled"], posts, *gold], [f"labels/s{seed}.jsonl"], Work("cpu", seconds=1.5),
         )  # fmt: skip
     out["pairs"] = made.add(
         f"labels/test-s{seed}", "labels", f"{labels.test_pairs:,} pairs held out",
@@ -83,7 +83,7 @@ def labels_of(made: Draft, seed: int, posts: str, sft: str) -> dict[str, str]:
             "posts": f"@/data/test-s{seed}.jsonl", "reference_share": labels.reference_share,
             "answers": 5,
         },
-        [out["test"], posts, *gold], [f"labels/test-s{seed}.parquet"], Work("cpu", seconds=3),
+        [out["test"], posts, *gold], [f"labels/test-s{seed}.parquet"], Work("cpu", seconds=1),
     )  # fmt: skip
     return out
 
@@ -235,7 +235,7 @@ def rounds_of(made: Draft, seed: int, common: str, posts: str, sft: str) -> Loop
                 "time": 0.0 if rounds.count == 1 else (number - 1) / (rounds.count - 1) - 0.5,
             },
             [*sampled, posts, *gold], [f"labels/round{number}-s{seed}.jsonl"],
-            Work("cpu", seconds=3),
+            Work("cpu", seconds=1),
         )  # fmt: skip
         loop.labels.append(labels)
         model = f"rm{number}-s{seed}"

@@ -160,8 +160,10 @@ def counted(claims: Iterable[Claim]) -> str:
     del found[BY_CONSTRUCTION]
     missed = found.pop(UNMEASURED, 0)
     words = ", ".join(f"{found[name]} {name}" for name in ("shown", "not shown", "reversed"))
-    noun = "direction" if found.total() == 1 else "directions"
-    measured = f"Of {found.total()} {noun} of the paper that this run measures: {words}."
+    noun = "claim" if found.total() == 1 else "claims"
+    measured = (
+        f"Of {found.total()} {noun}, the paper's and others, that this run measures: {words}."
+    )
     return f"{measured} Not measured: {missed}." if missed else measured
 
 
