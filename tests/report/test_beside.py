@@ -129,7 +129,10 @@ def test_labels_say_in_what_rows_differ() -> None:
 
 def test_directions_are_counted() -> None:
     claims = [Claim("", verdict, "") for verdict in ("shown", "shown", "reversed", "not shown")]
-    told = "Of 4 claims, the paper's and others, that this run measures: 2 shown, 1 not shown, 1 reversed."
+    told = (
+        "Of 4 claims, the paper's and others, that this run measures: 2 shown, 1 not shown, "
+        "1 reversed."
+    )
     assert counted(claims) == told
     assert counted([*claims, Claim("", "not measured", "")]) == f"{told} Not measured: 1."
     assert counted([*claims, Claim("", "by construction", "")]) == told
