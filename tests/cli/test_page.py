@@ -32,7 +32,7 @@ def test_a_run_with_directions_stands_beside_the_paper(tmp_path: Path) -> None:
     put(tmp_path, "directions", "key,claim,verdict\ncold-over-warm,Colder is better,reversed\n")
     page(tmp_path, title="Run")
     html = (tmp_path / "index.html").read_text("utf-8")
-    assert "Of 1 direction of the paper that this run measures" in html
+    assert "Of 1 claim, the paper" in html
     decoding = html[html.index('id="a-decoding"') :]
     for part in ("The paper found", "Colder is better", "Reversed", "Nearly greedily"):
         assert part in decoding, part
