@@ -152,13 +152,17 @@ def plot(table: pd.DataFrame) -> Figure:
     fig, axes = style.figure(
         "double", 2.9, 1, len(panels), squeeze=False, width_ratios=[1.25, *[1] * (len(panels) - 1)]
     )
-    looks = objectives.looks(shown)
+    names = objectives.drawn(shown)
+    more = shown["objective"].nunique() - len(names)
+    looks = {name: look for name, look in objectives.looks(shown).items() if name in names}
     for ax, (quantity, title, label) in zip(axes[0], panels, strict=True):
         _panel(ax, shown[shown["quantity"] == quantity], looks)
         style.title(ax, title)
         ax.set_ylabel(label, fontsize=style.TEXT)
         if quantity == PREFERRED:
             style.rate_axis(ax, "y", label=label, chance=0.5)
+    if more:
+        style.note(fig, f"{wording.counted(more, 'other objective')} in the table only")
     if (table["kind"] == "ensemble").any():
         style.note(fig, "ensembles in the table only")
     style.note(fig, "KL is an upper bound, log N - (N - 1)/N")

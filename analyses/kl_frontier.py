@@ -333,6 +333,7 @@ def _along(ax: Axes, way: pd.DataFrame, looks: dict[str, objectives.Look]) -> No
     for keys, rows in way.groupby([*_GROUP, "kl_coef", "quantity"], dropna=False, sort=False):
         line, look = rows.sort_values("update"), looks[str(rows["objective"].iloc[0])]
         ax.plot(
-            line["kl"], line["value"], color=look.colour, lw=0.9, alpha=0.75,
+            np.maximum.accumulate(line["kl"].to_numpy(float)), line["value"],
+            color=look.colour, lw=0.9, alpha=0.75,
             ls="-" if keys[-1] == ACTUAL else (0, (4, 2)),
         )  # fmt: skip

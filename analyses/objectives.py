@@ -75,6 +75,27 @@ def looks(rows: pd.DataFrame) -> dict[str, Look]:
     return out
 
 
+MOST_LINES = 9
+"""Objectives that one panel has room for."""
+
+
+def drawn(rows: pd.DataFrame) -> list[str]:
+    """Objectives of a figure, in order; of many reward models those that differ in one thing.
+
+    All where they are few. Else of the size that most have every number of labels, of other sizes
+    the most labels, of rounds the first and the last; and everything that is no single model.
+    """
+    facts = in_order(rows)
+    if len(facts) <= MOST_LINES:
+        return list(facts["objective"])
+    plain = (facts["kind"] == "rm") & facts["round"].isna()
+    size = most_used(facts[plain])
+    most = facts.groupby("size")["labels"].transform("max") == facts["labels"]
+    rounds = facts["round"].isin([facts["round"].min(), facts["round"].max()])
+    kept = (facts["kind"] != "rm") | (plain & ((facts["size"] == size) | most)) | rounds
+    return list(facts.loc[kept, "objective"])
+
+
 def single(rows: pd.DataFrame) -> pd.Series:
     """Rows of reward models that stand alone: no later member of an ensemble, and of no round."""
     alone = rows["member"].fillna(0) == 0

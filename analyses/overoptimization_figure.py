@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analyses import objectives, wording
+from analyses.samples import Floats
 from evalsuite.report import style
 from evalsuite.stats.overoptimization import Form, gain_curve
 
@@ -134,7 +135,7 @@ def _below(table: pd.DataFrame) -> list[tuple[str, Form, list[str]]]:
         here = facts[facts["objective"].isin(curves.loc[curves["way"] == way, "objective"])]
         several = here[~here["kind"].isin(["ensemble", "gold"])]
         if len(several) > 1:
-            out.append((f"Truth, {word}", way, list(several["objective"])))
+            out.append((f"Truth, {word}", way, objectives.drawn(several)))
     for way, (word, _, _) in _WAYS.items():
         here = facts[facts["objective"].isin(curves.loc[curves["way"] == way, "objective"])]
         joint = here[here["kind"] == "ensemble"]
@@ -152,7 +153,7 @@ def _one(ax: Axes, rows: pd.DataFrame) -> None:
         mine = rows[rows["way"] == way]
         gold = mine[mine["quantity"] == GOLD].sort_values("at")
         proxy = mine[mine["quantity"] == PROXY].sort_values("at")
-        ax.plot(proxy["d"], proxy["value"], color=colour, ls=(0, (4, 2)), lw=1.0)
+        ax.plot(_gone(proxy), proxy["value"], color=colour, ls=(0, (4, 2)), lw=1.0)
         style.errorbars(ax, gold, "d", color=colour, marker=marker, ms=3, elinewidth=0.7)
         fit = mine[mine["quantity"] == FIT].set_index("of")["value"]
         if len(gold) and {"alpha", "beta"} <= set(fit.dropna().index):
@@ -164,6 +165,11 @@ def _one(ax: Axes, rows: pd.DataFrame) -> None:
         )
 
 
+def _gone(line: pd.DataFrame) -> Floats:
+    """Distance so far, point by point: PPO's KL is measured with noise and may step back."""
+    return np.maximum.accumulate(line["d"].to_numpy(float))
+
+
 def _many(
     ax: Axes, rows: pd.DataFrame, names: list[str], looks: dict[str, objectives.Look]
 ) -> None:
@@ -171,9 +177,10 @@ def _many(
     for name in names:
         line = rows[(rows["objective"] == name) & (rows["quantity"] == GOLD)].sort_values("at")
         look = looks[name]
-        ax.plot(line["d"], line["value"], color=look.colour, ls=look.linestyle, lw=1.3)
+        d = _gone(line)
+        ax.plot(d, line["value"], color=look.colour, ls=look.linestyle, lw=1.3)
         ax.fill_between(
-            line["d"], line["value"] - line["se"], line["value"] + line["se"], color=look.colour,
+            d, line["value"] - line["se"], line["value"] + line["se"], color=look.colour,
             alpha=0.15, lw=0,
         )  # fmt: skip
 

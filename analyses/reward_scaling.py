@@ -163,6 +163,7 @@ def plot(table: pd.DataFrame) -> Figure:
     sizes = models.sort_values("parameters").drop_duplicates("size")["size"].tolist()
     colours = dict(zip(sizes, objectives.shades(count=len(sizes)), strict=True))
     ends: list[tuple[Axes, float, pd.DataFrame, pd.DataFrame]] = []
+    lows: list[float] = []
     for ax, measure in zip(axes[0], panels, strict=False):
         title, label = _PANELS[measure]
         lines = models[models["measure"] == measure]
@@ -172,8 +173,11 @@ def plot(table: pd.DataFrame) -> Figure:
         _levels(ax, rules, end)
         style.title(ax, title + "\n" * _slope_words(ax, slopes))
         style.rate_axis(ax, "y", label=label)
+        lows.append(float((rules["value"] - rules["se"].fillna(0)).min()) - 0.005)
         ax.tick_params(labelleft=True)
         ends.append((ax, end, lines, rules))
+    if low := [one for one in lows if np.isfinite(one)]:  # one axis holds the rules of both
+        axes[0, 0].set_ylim(bottom=min(axes[0, 0].get_ylim()[0], *low))
     style.note(fig, f"error bars: {wording.error_of(table)}")
     for ax, end, lines, rules in ends:
         _names(ax, end, lines, rules, colours)

@@ -170,10 +170,10 @@ def plot(table: pd.DataFrame) -> Figure:
             ax, ends["parameters"].tolist(), ends["value"].tolist(), ends["kind"].tolist(),
             [outcomes.look_of(m).colour for m in ends["kind"]], keep_off=True,
         )  # fmt: skip
-        x = 2 ** (0.02 * np.diff(np.log2(ax.get_xlim()))[0]) * ax.get_xlim()[0]
         ax.annotate(
-            "references", (x, 0.5), xytext=(0, 2), textcoords="offset points",
-            fontsize=style.SMALL - 1, color=style.MUTED, fontfamily="DejaVu Sans",
+            "references", (1, 0.5), xycoords=("axes fraction", "data"), xytext=(-2, 2), ha="right",
+            textcoords="offset points", fontsize=style.SMALL - 1, color=style.MUTED,
+            fontfamily="DejaVu Sans",
         )  # fmt: skip
     return fig
 

@@ -301,6 +301,8 @@ class Assembly(Inventory):
         parts = []
         for seed in self.seeds:
             for model, row in self.reward_models(seed).items():
+                if row["round"] > 0:  # those of rounds differ in labels from seed to seed
+                    continue
                 rows = pd.read_parquet(self.folder / "scores" / model / "probes.parquet")
                 parts.append(rows.assign(
                     model=model, seed=seed, parameters=self.parameters(row["size"]),

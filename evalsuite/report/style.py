@@ -84,7 +84,7 @@ _RC: Any = {
     "ytick.major.size": 2.5,
 }
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-_SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "text.hinting": "no_hinting"}
+_SAVE_RC: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}
 
 
 # --- figures and files -----------------------------------------------------------------------
