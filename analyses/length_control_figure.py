@@ -129,7 +129,7 @@ def _draw_curves(axes: list[Axes], table: pd.DataFrame, policies: list[str], aga
         style.errorbars(ax, mine, "ratio", policy=policy)
         ax.plot(mine["ratio"], mine["fitted"], color=look.colour, ls=look.linestyle, lw=1.2)
         alone = len(axes) == len(policies)
-        style.title(ax, f"By length: {look.label}" if alone else "Preference by length")
+        style.title(ax, f"By length:\n{look.label}" if alone else "Preference by length")
     for ax in axes:
         ax.set_xscale("log")
         ax.axvline(1.0, color=style.MUTED, lw=0.6, ls=":", zorder=0.9)

@@ -252,7 +252,7 @@ def _matrix(ax: Any, pairs: pd.DataFrame, policies: list[str]) -> bool:
     if numbered:
         ax.set_xlabel("row preferred to column, %")
     else:
-        ax.set_xlabel("row preferred to column", loc="left")
+        ax.set_xlabel("row preferred\nto column", loc="left")
     style.title(ax, "All pairs that met")
     if not numbered:
         _colour_bar(ax, ax.figure.get_figheight())

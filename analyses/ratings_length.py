@@ -156,7 +156,7 @@ def plot(table: pd.DataFrame) -> Figure:
     whose = "all summaries" if at["at_policy"] == POOLED else "the references"
     if at["at_policy"] not in (POOLED, REFERENCE_POLICY):
         whose = style.policy_style(str(at["at_policy"])).label
-    style.title(right, f"As rated, and at {at['at_chars']:.0f} characters")
+    style.title(right, f"As rated, and\nat {at['at_chars']:.0f} characters")
     style.note(
         fig,
         f"lines: least squares within a policy, half an SD of length each way; dotted: mean length "
@@ -166,11 +166,31 @@ def plot(table: pd.DataFrame) -> Figure:
     if len(shown) < len(known):
         style.note(fig, f"{len(known) - len(shown)} with fewer ratings in the table only")
     style.note_errorbars(fig)
+    named = shown.loc[_named(policies)]
     style.label_directly(
-        left, shown["chars"].tolist(), shown["rating"].tolist(), labels,
-        [style.policy_style(p).colour for p in policies], keep_off=True,
+        left, named["chars"].tolist(), named["rating"].tolist(),
+        [style.policy_style(str(p)).label for p in named.index],
+        [style.policy_style(str(p)).colour for p in named.index], keep_off=True,
     )  # fmt: skip
     return fig
+
+
+MOST_NAMES = 14
+"""Policies that have room for their names beside their points; the others are named right alone."""
+
+
+def _named(policies: list[str]) -> list[str]:
+    """Policies named beside their points: all, or of many the highest and lowest of a family.
+
+    policies: by rating, the highest first.
+    """
+    if len(policies) <= MOST_NAMES:
+        return policies
+    ends: dict[str, list[str]] = {}
+    for policy in policies:
+        ends.setdefault(style.family(policy), []).append(policy)
+    kept = {end for members in ends.values() for end in (members[0], members[-1])}
+    return [policy for policy in policies if policy in kept]
 
 
 def reading(table: pd.DataFrame) -> str:

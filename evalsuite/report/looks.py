@@ -63,6 +63,7 @@ _BASE = re.compile(
     r"(?:sup|pretrain)(?P<run>\d*)(?:_(?P<data>(?!(?:small|medium|large)$)[a-z]+))?"
     r"(?:_(?P<size>small|medium|large|\d+(?:\.\d+)?[bm]))?"
 )
+_JOINT = re.compile(r"(?P<how>mean|worst|uncertainty)\(?(?P<of>rm\d+)\)?")
 _SIZES = {"": 1.3, "6b": 6.7, "12b": 13.0, "small": 1.3, "medium": 4.0, "large": 13.0}
 """Billions of parameters where the release's word is not the paper's; words shade like them."""
 
@@ -148,7 +149,8 @@ def _label(policy: str, name: PolicyName) -> str:
     if name.method == "ppo":
         said.append("PPO")
     if name.objective:
-        said.append(f"({name.objective.replace('rouge', 'ROUGE')})")
+        objective = _JOINT.sub(r"\g<how> of \g<of>", name.objective.replace("rouge", "ROUGE"))
+        said.append(f"({objective})")
     words = [" ".join(said)]
     if name.value_network:
         words.append(f"{name.value_network} value network")

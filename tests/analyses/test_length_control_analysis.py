@@ -138,7 +138,7 @@ def test_figure_and_reading_of_released_labels(released, shared_data):
     assert len({right.get_xlim() + right.get_ylim() for right in rights}) == 1
     titles = [right.get_title(loc="left") for right in rights]
     assert len(titles) == 3
-    assert titles[-1] == "By length: 1.3B sup2"
+    assert titles[-1] == "By length:\n1.3B sup2"
     # sigmoid(0.8732 ln 2) = 2^0.8732 / (1 + 2^0.8732) = 1.8318 / 2.8318 = 64.7%.
     assert length_control.reading(table) == (
         "Of two summaries of equally good policies the one twice as long is preferred in 64.7% of "

@@ -143,7 +143,7 @@ def test_figure_has_the_table(data):
     drawn = {tuple(np.round(at[0], 6)) for at in points if len(at) == 1}
     assert {(475.0, 6.23), (314.0, 5.54)} <= drawn
     assert [t.get_text() for t in right.get_yticklabels()] == ["lead-3", "reference"]
-    assert right.get_title(loc="left") == "As rated, and at 314 characters"
+    assert right.get_title(loc="left") == "As rated, and\nat 314 characters"
     assert "error bars: 1 SE" in " ".join(fig.get_supxlabel().split())
 
 
