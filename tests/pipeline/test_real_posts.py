@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite import experiment
-from evalsuite.models.fetch import local_folder
+from evalsuite.models.names import models_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 POSTS = ROOT.parent / "shared" / "data" / "tldr_posts" / "posts.jsonl"
@@ -43,7 +43,8 @@ SMALL = [
 @pytest.mark.slow
 @pytest.mark.skipif(not POSTS.is_file(), reason="the real posts are not beside the project")
 @pytest.mark.skipif(
-    local_folder("smollm2-135m") is None, reason="evalsuite models get smollm2-135m was not run"
+    not (models_folder() / "smollm2-135m").is_dir(),
+    reason="evalsuite models get smollm2-135m was not run",
 )
 def test_every_stage_on_real_posts(tmp_path: Path) -> None:
     words = [word for setting in SMALL for word in ("--set", setting)]
