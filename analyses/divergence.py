@@ -277,7 +277,8 @@ def extremes(rows: pd.DataFrame, most: int = MAX_LINES) -> list[str]:
     models = facts[facts["kind"] == "rm"]
     if models["round"].isna().any():
         models = models[models["round"].isna()]
-        models = models[models["size"] == objectives.most_used(models)]
+        one_size = models[models["size"] == objectives.most_used(models)]
+        models = one_size if len(one_size) else models
     others = facts[facts["kind"] == "rouge"]
     models = models if len(models) else facts[facts["kind"] != "rouge"]
     places = np.linspace(0, len(models) - 1, min(most - len(others), len(models)))

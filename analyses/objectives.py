@@ -104,9 +104,9 @@ def single(rows: pd.DataFrame) -> pd.Series:
 
 def most_used(rows: pd.DataFrame) -> str:
     """The size that most rows have; of two the one with fewer parameters. "" without rows."""
-    if rows.empty:
-        return ""
     sizes = rows.groupby("size")["parameters"].agg(count="size", parameters="min")
+    if sizes.empty:
+        return ""
     return str(sizes.sort_values(["count", "parameters"], ascending=[False, True]).index[0])
 
 

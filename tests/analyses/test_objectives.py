@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from analyses import objectives
@@ -50,3 +52,22 @@ def test_an_objective_the_experiment_does_not_list_is_kept_without_facts():
 def test_shades_go_from_end_to_end_and_one_alone_is_the_last():
     assert objectives.shades(["#000000", "#ffffff"], 3) == ["#000000", "#808080", "#ffffff"]
     assert objectives.shades(["#000000", "#ffffff"], 1) == ["#ffffff"]
+
+
+def test_of_many_objectives_those_are_drawn_that_differ_in_one_thing() -> None:
+    names = [f"rm-{size}-{labels}" for size in ("small", "medium") for labels in (1, 2, 3, 4)]
+    rows = pd.DataFrame({
+        "objective": [*names, "rm1", "rm2", "rm3", "rouge"],
+        "label": "", "kind": ["rm"] * 11 + ["rouge"],
+        "size": ["small"] * 4 + ["medium"] * 4 + ["small"] * 3 + [""],
+        "parameters": [1.0] * 4 + [2.0] * 4 + [1.0] * 3 + [math.nan],
+        "labels": [1, 2, 3, 4, 1, 2, 3, 4, 2, 3, 4, math.nan],
+        "round": [math.nan] * 8 + [1, 2, 3, math.nan],
+    })  # fmt: skip
+    # the smaller size whole, of the other the most labels, the first and the last round
+    assert objectives.drawn(rows) == [
+        "rm-small-1", "rm-small-2", "rm-small-3", "rm-small-4", "rm-medium-4", "rm1", "rm3",
+        "rouge",
+    ]  # fmt: skip
+    few = rows[rows["size"] == "small"]
+    assert len(objectives.drawn(few)) == len(few)
