@@ -40,7 +40,7 @@ train: setup  ## SFT, reward model and PPO on the simulated world, and what each
 test: setup  ## the tests
 	$(BIN)/python -m pytest -q -n 2
 
-slow: setup  ## simulations of coverage and the refitted bootstraps
+slow: setup  ## simulations of coverage, refitted bootstraps, kills, a run on real posts
 	$(BIN)/python -m pytest -q -m slow -s
 
 check: setup  ## style and types
