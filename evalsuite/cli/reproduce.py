@@ -193,6 +193,6 @@ def _run(plan: Plan, settings: ReproduceSettings, folder: Path, jobs: int, redo:
     made = f"{len(outcome.made)} steps made in {clock(outcome.seconds)}"
     idle = not outcome.made and outcome.code == 0
     console.print(f"{folder}: {'nothing was left to do' if idle else made}", markup=False)
-    if outcome.code == 0 and "page" in plan.chosen:
+    if outcome.code == 0 and any(s.stage == "page" and s.name in plan.chosen for s in plan):
         typer.echo(publish(settings, folder))
     return outcome.code

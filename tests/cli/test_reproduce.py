@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from evalsuite.cli.main import app
 from evalsuite.cli.reproduce import find_config
 from evalsuite.errors import ConfigError, ModelError
-from evalsuite.pipeline import estimates, runner
+from evalsuite.pipeline import drawing, estimates, runner
 from evalsuite.pipeline.steps import STAGES, Plan, Step, Work
 
 FAKES = Path(__file__).parents[1] / "pipeline"
@@ -32,6 +32,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Step]:
     monkeypatch.setattr("evalsuite.pipeline.plan.make_plan", lambda settings: Plan(steps))
     monkeypatch.setitem(runner.run.__kwdefaults__, "runner_module", "fake_actions")
     monkeypatch.setattr(estimates, "probe", lambda jobs: 1.0)
+    monkeypatch.setattr(drawing, "publish", lambda settings, folder: folder / "p.txt")
     monkeypatch.setattr(estimates, "STARTUP_SECONDS", 0.0)
     monkeypatch.syspath_prepend(str(FAKES))
     return steps
@@ -130,6 +131,21 @@ def test_gpus(plan: list[Step], tmp_path: Path) -> None:
         call("--dry-run", "--device", "tpu")
 
 
+def test_words_that_go_with_others() -> None:
+    with pytest.raises(ConfigError, match="--device, --gpus and --steps go with --dry-run"):
+        call("--device", "h100")
+    with pytest.raises(ConfigError, match="--redo removes and makes; allowed without --dry-run"):
+        call("--dry-run", "--redo", "sft")
+
+
+def test_nothing_is_removed_where_the_rest_is_refused(plan: list[Step], tmp_path: Path) -> None:
+    folder = str(tmp_path / "run")
+    assert call("--out", folder)[0] == 0
+    with pytest.raises(ConfigError, match="step p reads b, which is not made"):
+        call("--out", folder, "--only", "page", "--redo", "b")
+    assert (tmp_path / "run" / "b.txt").is_file()
+
+
 def test_data_that_is_not_here_is_named(plan: list[Step], tmp_path: Path) -> None:
     plan[0] = Step("a", "posts", "", "write", {"text": "x"}, outputs=("a.txt",), files=("no.json",))
     assert "not here yet, and read by the run: no.json" in call("--dry-run")[1]
@@ -148,7 +164,7 @@ def test_the_paper_on_gpus() -> None:
     assert "pythia-6.9b-deduped 6,857,302,016 parameters" in said
     assert "not here yet, and read by the run: data/tldr_3_filtered" in said
     assert "--num_processes 8 -m evalsuite train sft" in said
-    assert "ppo/ppo-6.9b-rm-6.9b-64000-b0.05-s0" in said
+    assert "ppo/ppo-6.9b-rm-6.9b-32000-b0.05-s0" in said
 
 
 def test_a_size_that_nobody_knows(
