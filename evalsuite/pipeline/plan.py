@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import comb
 from typing import Any
 
+from evalsuite.config import from_values
 from evalsuite.errors import ConfigError
 from evalsuite.pipeline.costs import Costs
 from evalsuite.pipeline.draft import Draft
@@ -74,6 +75,7 @@ def make_plan(settings: ReproduceSettings) -> Plan:
         models += [*sft.values(), *rms.values(), *ppos.values()]
         models += loop.labels
     figures_and_page(made, common, judged, pools, scored, models)
+    _check_trainers(made)
     return Plan(made.steps)
 
 
@@ -100,6 +102,20 @@ def _check(made: Draft) -> None:
         last = (settings.first_seed + settings.seeds) * SPACING
         if last > EVALUATION:
             raise ConfigError(f"seeds go up to {last // SPACING}; allowed {EVALUATION // SPACING}")
+
+
+def _check_trainers(made: Draft) -> None:
+    """Refuse settings that a trainer would refuse, before anything is made."""
+    from trainers.ppo_setup import PPOConfig
+    from trainers.reward_model import RewardModelConfig
+    from trainers.sft import SFTConfig
+
+    kinds = {"sft": SFTConfig, "rm": RewardModelConfig, "ppo": PPOConfig}
+    for step in made.steps:
+        if step.action in kinds:
+            from_values(
+                kinds[step.action], step.settings["config"], f"{step.action} of {step.name}"
+            )
 
 
 def _check_pairs(settings: ReproduceSettings) -> None:

@@ -70,6 +70,19 @@ def test_the_first_size_is_among_those_of_the_grid() -> None:
         read_settings(None, words)
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("ppo.foo=3", "ppo of ppo/.*: unknown key 'foo'"),
+        ("sft.optimizer.learning_rate=abc", "sft of sft/sft-small-s0: optimizer.learning_rate is"),
+        ("by_size.small.rm.batch_size=0", "batch_size is 0; allowed 1 or more"),
+    ],
+)
+def test_what_a_trainer_would_refuse_is_refused_before_any_step(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_plan(read_settings(None, [word]))
+
+
 def test_more_pairs_than_samples_make() -> None:
     with pytest.raises(ConfigError, match="9000 pairs of a round of 3 samples on 600 posts"):
         make_plan(read_settings(None, ["rounds.pairs=9000"]))
